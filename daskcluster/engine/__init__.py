@@ -1,0 +1,22 @@
+"""The only room that knows Dask: it maps a reduction over blocks and merges what comes back.
+
+It knows no clustering. A *reduction* is a value with a pure ``step(batch, state)`` and
+``merge(a, b)``; a *reader* is a value that reads rows of one build of a store.
+"""
+
+from daskcluster.engine.cluster import local_cluster
+from daskcluster.engine.progress import JsonLines, Progress, Silent, TextLine
+from daskcluster.engine.protocols import Reader, Reduction
+from daskcluster.engine.session import Session, parse_bytes
+
+__all__ = [
+    "JsonLines",
+    "Progress",
+    "Reader",
+    "Reduction",
+    "Session",
+    "Silent",
+    "TextLine",
+    "local_cluster",
+    "parse_bytes",
+]

@@ -1,0 +1,139 @@
+"""What a process keeps between tasks: states and decoded blocks, all of it rebuildable.
+
+A task pops a block's state, works, and puts it back, so two attempts can never share one. Decoded
+blocks are kept up to a byte budget: the first that come stay, because a pass that goes round and
+round would drive every block out of a cache that forgets the oldest.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from daskcluster.engine.protocols import Reader, Sized
+
+IDLE_SECONDS = 600.0
+
+StateKey = tuple[str, str, int]
+BlockKey = tuple[str, int, int]
+
+
+@dataclass
+class _Kept:
+    batch: Sized
+    used: float
+
+
+class ProcessMemory:
+    """States, decoded blocks and opened readers of one process, for all its runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: dict[StateKey, Any] = {}
+        self._blocks: dict[BlockKey, _Kept] = {}
+        self._readers: dict[str, Reader] = {}
+        self._runs: dict[str, str] = {}
+        self._used = time.monotonic()
+        self._janitor: threading.Thread | None = None
+
+    def open_run(self, run: str, reader: Reader) -> Reader:
+        """Note that ``run`` reads through ``reader``; returns the one already open here."""
+        with self._lock:
+            self._runs[run] = reader.token
+            self._used = time.monotonic()
+            self._watch()
+            return self._readers.setdefault(reader.token, reader)
+
+    def close_run(self, run: str) -> None:
+        """Forget the run's states, and the blocks and reader that no other run uses."""
+        with self._lock:
+            token = self._runs.pop(run, None)
+            self._states = {k: v for k, v in self._states.items() if k[0] != run}
+            if token is not None and token not in self._runs.values():
+                self._readers.pop(token, None)
+                self._blocks = {k: v for k, v in self._blocks.items() if k[0] != token}
+
+    def pop_state(self, key: StateKey) -> Any:
+        with self._lock:
+            return self._states.pop(key, None)
+
+    def put_state(self, key: StateKey, state: Any) -> None:
+        with self._lock:
+            self._used = time.monotonic()
+            # A late attempt of a run that has ended would stay for ever.
+            if key[0] in self._runs:
+                self._states[key] = state
+
+    def get_block(self, key: BlockKey) -> Sized | None:
+        with self._lock:
+            kept = self._blocks.get(key)
+            if kept is None:
+                return None
+            kept.used = time.monotonic()
+            return kept.batch
+
+    def keep_block(self, key: BlockKey, batch: Sized, budget: int) -> None:
+        """Keep a decoded block if the budget of this process allows."""
+        with self._lock:
+            if key[0] not in self._runs.values():
+                return
+            held = sum(kept.batch.nbytes for kept in self._blocks.values())
+            if held + batch.nbytes <= budget:
+                self._blocks[key] = _Kept(batch, time.monotonic())
+
+    def bytes_kept(self) -> int:
+        """Bytes of decoded blocks held now."""
+        with self._lock:
+            return sum(kept.batch.nbytes for kept in self._blocks.values())
+
+    def clear(self) -> None:
+        """Forget everything; all of it can be rebuilt."""
+        with self._lock:
+            self._states.clear()
+            self._blocks.clear()
+            self._readers.clear()
+            self._runs.clear()
+
+    def _watch(self) -> None:
+        if self._janitor is None or not self._janitor.is_alive():
+            self._janitor = threading.Thread(target=self._tidy, name="daskcluster-tidy", daemon=True)
+            self._janitor.start()
+
+    def _tidy(self) -> None:
+        """A driver that died cannot close its run: idle minutes end it."""
+        while self._runs:
+            time.sleep(min(IDLE_SECONDS, 30.0))
+            if time.monotonic() - self._used > IDLE_SECONDS:
+                self.clear()
+
+
+class OneBlasThread:
+    """Limits BLAS to one thread while any run is open in this process, and restores it after.
+
+    The limit is global to a process: set inside tasks it would race, and stick.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders: set[str] = set()
+        self._limits: Any = None
+
+    def acquire(self, holder: str) -> None:
+        with self._lock:
+            if not self._holders:
+                self._limits = threadpool_limits(limits=1, user_api="blas")
+            self._holders.add(holder)
+
+    def release(self, holder: str) -> None:
+        with self._lock:
+            if holder not in self._holders:
+                return
+            self._holders.discard(holder)
+            if not self._holders:
+                self._limits.restore_original_limits()
+
+
+MEMORY = ProcessMemory()
+BLAS = OneBlasThread()

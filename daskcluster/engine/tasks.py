@@ -1,0 +1,135 @@
+"""What runs inside a task: read ahead, step through the blocks, merge, stop after a while."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from dask.system import CPU_COUNT
+
+from daskcluster.engine.memory import BLAS, MEMORY
+from daskcluster.engine.protocols import Reader, Reduction, Sized
+from daskcluster.plan import Block, Partition
+
+# A task ends after this long and is followed by the next range, so that progress, stop flags and
+# retries stay fine-grained on huge data.
+TASK_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a task needs beside its reduction and its blocks."""
+
+    run: str
+    reader: Reader
+    budget: int
+    """Bytes of decoded blocks that the process may keep."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task returns."""
+
+    partial: Any
+    done: Partition
+    rest: Partition | None
+    """The blocks it did not get to in its time."""
+    bytes_decoded: int
+
+
+def run_partition(
+    work: Work,
+    job: Reduction,
+    blocks: Partition,
+    stop: threading.Event | None = None,
+    on_rows: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Reduce the blocks of a partition to one partial, in order."""
+    deadline = time.monotonic() + TASK_SECONDS
+    reader = MEMORY.open_run(work.run, work.reader)
+    partial, decoded, reached = None, 0, blocks.low
+    for block, batch, fresh in _read_ahead(work, reader, blocks):
+        one = _step(work, job, block, batch)
+        partial = one if partial is None else job.merge(partial, one)
+        decoded += fresh
+        reached = block.index + 1
+        if on_rows is not None:
+            on_rows(block.stop - block.start)
+        if time.monotonic() > deadline or (stop is not None and stop.is_set()):
+            break
+    done = Partition(blocks.cut, blocks.low, reached)
+    rest = Partition(blocks.cut, reached, blocks.high) if reached < blocks.high else None
+    return Outcome(partial, done, rest, decoded)
+
+
+def _step(work: Work, job: Reduction, block: Block, batch: Sized) -> Any:
+    if job.state_kind is None:
+        return job.step(batch, None)[0]
+    key = (work.run, job.state_kind, block.index)
+    partial, state = job.step(batch, MEMORY.pop_state(key))
+    MEMORY.put_state(key, state)
+    return partial
+
+
+def _read_ahead(
+    work: Work, reader: Reader, blocks: Partition
+) -> Iterator[tuple[Block, Sized, int]]:
+    """Blocks with their rows and the bytes decoded for them; the next is read during the step."""
+    ahead: Future[tuple[Sized, int]] | None = None
+    for block in blocks:
+        batch, fresh = ahead.result() if ahead is not None else _load(work, reader, block)
+        ahead = None
+        if block.index + 1 < blocks.high and not reader.in_memory:
+            following = blocks.cut.block(block.index + 1)
+            if MEMORY.get_block((reader.token, following.start, following.stop)) is None:
+                ahead = _readers().submit(_load, work, reader, following)
+        yield block, batch, fresh
+
+
+def _load(work: Work, reader: Reader, block: Block) -> tuple[Sized, int]:
+    if reader.in_memory:
+        return reader.read(block), 0
+    key = (reader.token, block.start, block.stop)
+    if (kept := MEMORY.get_block(key)) is not None:
+        return kept, 0
+    batch = reader.read(block)
+    MEMORY.keep_block(key, batch, work.budget)
+    return batch, batch.nbytes
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="daskcluster-read")
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """What a worker says of itself before the first pass."""
+
+    identity: str
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Versions that must agree between driver and workers."""
+    names = ("daskcluster", "dask", "distributed", "numpy", "scipy", "zarr")
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"python": python} | {name: version(name) for name in names}
+
+
+def open_worker(work: Work, holder: str) -> WorkerFacts:
+    """Set a process up for a run: open the data, limit BLAS; says what it found."""
+    BLAS.acquire(holder)
+    reader = MEMORY.open_run(work.run, work.reader)
+    return WorkerFacts(reader.identity(), versions())
+
+
+def close_worker(run: str, holder: str) -> None:
+    """Undo `open_worker`."""
+    MEMORY.close_run(run)
+    BLAS.release(holder)

@@ -1,0 +1,59 @@
+"""Dask's schedulers in this process: threads, or the synchronous one where Dask is set to it."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import dask
+import dask.threaded
+from dask.system import CPU_COUNT
+from distributed.system import MEMORY_LIMIT
+
+from daskcluster.engine.protocols import Reduction
+from daskcluster.engine.tasks import Outcome, Work, close_worker, open_worker, run_partition
+from daskcluster.plan import Cut, partitions
+
+_IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
+
+
+class ThreadBackend:
+    """Runs partitions on threads of this process."""
+
+    def __init__(self) -> None:
+        self._alone = dask.config.get("scheduler", None) in _IN_THIS_THREAD
+        self.n_threads = 1 if self._alone else int(dask.config.get("num_workers", None) or CPU_COUNT)
+        self.memory_limit = int(MEMORY_LIMIT)
+        self.n_processes = 1
+
+    def open(self, work: Work) -> None:
+        open_worker(work, work.run)
+
+    def close(self, work: Work) -> None:
+        close_worker(work.run, work.run)
+
+    def run(
+        self, work: Work, job: Reduction, cut: Cut, on_rows: Callable[[int], None]
+    ) -> tuple[list[Outcome], int]:
+        """All outcomes, and how many tasks it took."""
+        stop = threading.Event()
+        todo, outcomes, tasks = partitions(cut, self.n_threads), [], 0
+        while todo:
+            calls = [partial(run_partition, work, job, part, stop, on_rows) for part in todo]
+            finished = self._call(calls, stop)
+            tasks += len(calls)
+            outcomes += finished
+            todo = [outcome.rest for outcome in finished if outcome.rest is not None]
+        return outcomes, tasks
+
+    def _call(self, calls: list[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:
+        name = "daskcluster"
+        graph: dict[Any, Any] = {(name, i): (call,) for i, call in enumerate(calls)}
+        try:
+            if self._alone:
+                return list(dask.get(graph, list(graph)))
+            return list(dask.threaded.get(graph, list(graph), num_workers=self.n_threads))
+        except BaseException:
+            # Ctrl-C reaches this thread only: the others stop at their next block.
+            stop.set()
+            raise

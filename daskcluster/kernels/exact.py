@@ -1,0 +1,227 @@
+"""Exact arithmetic on float64 and int64 arrays.
+
+Sums live on a fixed-point grid (`daskcluster.plan.Grid`) as int64 *limbs*: an array of shape
+(n_limbs, ...) whose value is ``sum(limb[l] * 2**(48 l)) * 2**grid.exponent``. Integers add in any
+order to the same bits, so neither chunks nor workers can change a result.
+"""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from daskcluster.plan import LIMB_BITS, Grid
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Pieces = list[tuple[int, Floats]]
+
+_SPLITTER = 2.0**27 + 1.0
+
+
+def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Return ``(p, e)`` with ``p + e == a * b`` exactly (Dekker 1971), magnitudes below 2**500."""
+    p = a * b
+    a_high = _SPLITTER * a - (_SPLITTER * a - a)
+    b_high = _SPLITTER * b - (_SPLITTER * b - b)
+    a_low, b_low = a - a_high, b - b_high
+    e = ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return p, e
+
+
+def to_grid(values: Floats, grid: Grid) -> Ints:
+    """Round each value once to the grid; returns limbs of shape (n_limbs, *values.shape)."""
+    rest = np.ldexp(values, -grid.exponent)
+    limbs = np.empty((grid.n_limbs, *values.shape), dtype=np.int64)
+    for i in range(grid.n_limbs - 1, 0, -1):
+        limb = np.rint(np.ldexp(rest, -LIMB_BITS * i))
+        limbs[i] = limb
+        rest = rest - np.ldexp(limb, LIMB_BITS * i)
+    limbs[0] = np.rint(rest)
+    return limbs
+
+
+def carry(limbs: Ints) -> Ints:
+    """Bring all limbs but the top one into [0, 2**48), in place: one value, one representation."""
+    for i in range(len(limbs) - 1):
+        over = limbs[i] >> LIMB_BITS
+        limbs[i] -= over << LIMB_BITS
+        limbs[i + 1] += over
+    return limbs
+
+
+def to_ints(limbs: Ints) -> list[int]:
+    """The values in grid units as Python integers, flattened."""
+    rows = limbs.reshape(len(limbs), -1).tolist()
+    return [sum(v << (LIMB_BITS * i) for i, v in enumerate(column)) for column in zip(*rows, strict=True)]
+
+
+def cluster_sums(
+    rows: npt.NDArray[Any], labels: Ints, signs: Ints, n_clusters: int, grid: Grid
+) -> Ints:
+    """Exact ``S[j] = sum(signs[i] * rows[i] for labels[i] == j)``, limbs (n_limbs, k, d).
+
+    At most 2**14 rows, so that no 48-bit limb can overflow.
+    """
+    if rows.dtype.itemsize == 1:
+        return _float_sums(rows.astype(np.float32), labels, signs, n_clusters)
+    if rows.dtype.kind in "iu" and grid.n_limbs == 1 and rows.dtype.itemsize <= 4:
+        return _float_sums(rows.astype(np.float64), labels, signs, n_clusters)
+    limbs = to_grid(rows.astype(np.float64), grid)
+    pick = _selector(labels, signs, n_clusters)
+    return carry(np.stack([pick @ limb for limb in limbs]))
+
+
+def _float_sums(rows: npt.NDArray[Any], labels: Ints, signs: Ints, n_clusters: int) -> Ints:
+    # 2**14 bytes stay below 2**24 and 2**14 32-bit integers below 2**53: every partial sum is an
+    # integer that the float type holds, so the sum is exact in any order.
+    sums = _selector(labels, signs.astype(rows.dtype), n_clusters) @ rows
+    return np.asarray(sums).astype(np.int64)[np.newaxis]
+
+
+def _selector(labels: Ints, signs: npt.NDArray[Any], n_clusters: int) -> Any:
+    shape = (n_clusters, len(labels))
+    return sparse.csr_array((signs, (labels, np.arange(len(labels)))), shape=shape)
+
+
+def column_sums(values: Floats, grid: Grid) -> Ints:
+    """Exact sums over rows of values rounded once to the grid, limbs (n_limbs, d)."""
+    return carry(to_grid(values, grid).sum(axis=1))
+
+
+def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
+    """``S / n`` rounded to the nearest float64, for limbs (n_limbs, k, d) and counts (k,) > 0.
+
+    The quotient is corrected by its exact remainder; integers of up to 2**53 divide directly.
+    """
+    if len(limbs) == 1 and np.abs(limbs).max(initial=0) <= 2**53:
+        return np.ldexp(limbs[0] / counts[:, np.newaxis], grid.exponent)
+    high, low = _two_floats(limbs)
+    n = counts.astype(np.float64)[:, np.newaxis]
+    quotient = high / n
+    product, error = two_product(quotient, np.broadcast_to(n, quotient.shape))
+    remainder = ((high - product) - error) + low
+    return np.ldexp(quotient + remainder / n, grid.exponent)
+
+
+def _two_floats(limbs: Ints) -> tuple[Floats, Floats]:
+    """The value in grid units as an unevaluated sum of two float64, ``|low| <= ulp(high) / 2``."""
+    high = np.zeros(limbs.shape[1:])
+    low = np.zeros(limbs.shape[1:])
+    for i in range(len(limbs) - 1, -1, -1):
+        top = limbs[i] >> 31
+        for part, shift in ((top, 31), (limbs[i] - (top << 31), 0)):
+            high, error = _two_sum(high, np.ldexp(part.astype(np.float64), shift + LIMB_BITS * i))
+            low = low + error
+    return _two_sum(high, low)
+
+
+def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    total = a + b
+    shadow = total - a
+    return total, (a - (total - shadow)) + (b - shadow)
+
+
+def float_pieces(values: Floats, bits: int) -> Pieces:
+    """Write ``values`` exactly as ``sum(piece * 2**shift)`` of integers below ``2**bits``."""
+    rest, pieces = values, []
+    while rest.any():
+        shift = int(np.frexp(np.abs(rest).max())[1]) - (bits - 1)
+        shift = max(shift, -1074)
+        piece = np.rint(np.ldexp(rest, -shift))
+        pieces.append((shift, piece))
+        rest = rest - np.ldexp(piece, shift)
+    return pieces
+
+
+def limb_pieces(limbs: Ints, bits: int) -> Pieces:
+    """The same for limbs, in grid units."""
+    pieces = []
+    for i, limb in enumerate(limbs):
+        rest, shift = limb, LIMB_BITS * i
+        while rest.any():
+            piece = rest & ((1 << bits) - 1)
+            # The sign travels to the top: -1 >> 1 is -1, and would never run out of bits.
+            final = bool(np.all(np.abs(rest) < (1 << (bits - 1))))
+            pieces.append((shift, (rest if final else piece).astype(np.float64)))
+            rest = np.zeros_like(rest) if final else rest >> bits
+            shift += bits
+    return pieces
+
+
+def row_dots(a: Pieces, b: Pieces, n_rows: int) -> tuple[list[int], int]:
+    """Exact ``sum_j A[i, j] * B[i, j]`` per row as ``(integers, exponent)``."""
+    sums: dict[int, Ints] = {}
+    for shift_a, piece_a in a:
+        for shift_b, piece_b in b:
+            dots = np.einsum("ij,ij->i", piece_a, piece_b).astype(np.int64)
+            shift = shift_a + shift_b
+            sums[shift] = sums[shift] + dots if shift in sums else dots
+    lowest = min(sums, default=0)
+    totals = [0] * n_rows
+    for shift, dots in sums.items():
+        totals = [t + (int(v) << (shift - lowest)) for t, v in zip(totals, dots.tolist(), strict=True)]
+    return totals, lowest
+
+
+def scaled(total: int, exponent: int) -> Fraction:
+    """``total * 2**exponent`` as a fraction."""
+    return Fraction(total) * Fraction(2) ** exponent
+
+
+def inertia(
+    squares: Fraction, sums: Ints, counts: Ints, centers: Floats, grid: Grid
+) -> float:
+    """``sum ||x||^2 - 2 sum C_k . S_k + sum n_k ||C_k||^2`` in exact arithmetic, rounded once.
+
+    Parameters
+    ----------
+    squares : Fraction
+        The sum of squared elements of all rows.
+    sums : int64 ndarray of shape (n_limbs, n_clusters, n_features)
+    counts : int64 ndarray of shape (n_clusters,)
+    centers : float64 ndarray of shape (n_clusters, n_features)
+    """
+    n_clusters, n_features = centers.shape
+    bits = (53 - n_features.bit_length()) // 2
+    own = float_pieces(centers, bits)
+    norms, norm_exponent = row_dots(own, own, n_clusters)
+    dots, dot_exponent = row_dots(own, limb_pieces(sums, bits), n_clusters)
+    weighted = sum(n * norm for n, norm in zip(counts.tolist(), norms, strict=True))
+    total = squares + scaled(weighted, norm_exponent)
+    total -= 2 * scaled(sum(dots), dot_exponent + grid.exponent)
+    # Real elements were rounded to the grid, so a perfect fit may miss zero by one unit of it.
+    return max(float(total), 0.0)
+
+
+def _integers(values: Floats, exponent: int) -> npt.NDArray[np.object_]:
+    mantissa, power = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    flat = zip(whole.ravel().tolist(), power.ravel().tolist(), strict=True)
+    ints = [m << (p - 53 - exponent) if m else 0 for m, p in flat]
+    out = np.empty(len(ints), dtype=object)
+    out[:] = ints
+    return out.reshape(values.shape)
+
+
+def _lowest_exponent(arrays: Iterable[Floats]) -> int:
+    powers = [np.frexp(a[a != 0])[1] for a in arrays]
+    return min((int(p.min()) - 53 for p in powers if p.size), default=0)
+
+
+def nearest(row: Floats, centers: Floats) -> int:
+    """Index of the lowest centre nearest to ``row`` (d,) in exact arithmetic; centers (k, d)."""
+    exponent = _lowest_exponent((row, centers))
+    x, c = _integers(row, exponent), _integers(centers, exponent)
+    scores = (c * (c - 2 * x)).sum(axis=1).tolist()
+    return int(scores.index(min(scores)))
+
+
+def squared_distance(row: Floats, center: Floats) -> Fraction:
+    """``||row - center||^2`` as an exact fraction."""
+    exponent = _lowest_exponent((row, center))
+    difference = _integers(row, exponent) - _integers(center, exponent)
+    return scaled(int((difference * difference).sum()), 2 * exponent)

@@ -1,0 +1,87 @@
+"""The rows farthest from their centres, by exact distance, ties to the lowest row."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.nearest import Floats, Frame, Labels, Nearest
+
+
+@dataclass(frozen=True)
+class FarRow:
+    """A row far from its centre."""
+
+    distance: Fraction
+    """Squared distance, exact."""
+    index: int
+    """Absolute row index."""
+    label: int
+    row: npt.NDArray[Any]
+
+
+def _order(far: FarRow) -> tuple[Fraction, int]:
+    return -far.distance, far.index
+
+
+@dataclass(frozen=True)
+class Farthest:
+    """Reduction: the ``n_far`` rows farthest from the centres they are nearest to."""
+
+    centers: Floats
+    frame: Frame
+    n_far: int
+    state_kind = None
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        return Nearest(self.centers, self.frame)
+
+    def step(self, batch: Batch, state: None) -> tuple[list[FarRow], None]:
+        labels, _ = self.nearest.labels(batch.rows)
+        pick = _candidates(_distances(batch.rows, labels, self.centers), self.n_far)
+        far = _exactly(batch, labels, self.centers, pick)
+        return sorted(far, key=_order)[: self.n_far], None
+
+    def merge(self, a: list[FarRow], b: list[FarRow]) -> list[FarRow]:
+        return sorted(a + b, key=_order)[: self.n_far]
+
+
+def _distances(rows: npt.NDArray[Any], labels: Labels, centers: Floats) -> Floats:
+    distances = np.empty(len(rows))
+    size = max((1 << 18) // rows.shape[1], 1)
+    for start in range(0, len(rows), size):
+        run = slice(start, start + size)
+        difference = rows[run].astype(np.float64) - centers[labels[run]]
+        distances[run] = np.einsum("ij,ij->i", difference, difference)
+        width = rows.shape[1]
+        # Squares that underflow could hide a distance; what may be lost is added.
+        distances[run] += width * 2.0**-1022
+    return distances
+
+
+def _candidates(distances: Floats, n_far: int) -> npt.NDArray[np.intp]:
+    """Rows that may be among the ``n_far`` farthest: direct differences err by a few parts in 1e12."""
+    if len(distances) <= n_far:
+        return np.arange(len(distances))
+    cut = np.partition(distances, -n_far)[-n_far]
+    return np.flatnonzero(distances >= cut * (1 - 1e-9))
+
+
+def _exactly(
+    batch: Batch, labels: Labels, centers: Floats, pick: npt.NDArray[np.intp]
+) -> list[FarRow]:
+    seen: dict[tuple[bytes, int], Fraction] = {}
+    far = []
+    for i in pick.tolist():
+        row, label = batch.rows[i].astype(np.float64), int(labels[i])
+        key = row.tobytes(), label
+        if key not in seen:
+            seen[key] = exact.squared_distance(row, centers[label])
+        far.append(FarRow(seen[key], batch.start + i, label, batch.rows[i]))
+    return far

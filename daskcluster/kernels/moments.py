@@ -1,0 +1,123 @@
+"""Column sums and squares of the whole data, exact: what tells scale, variance and offset."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.errors import InputError
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.plan import LARGEST_MAGNITUDE, Grid, sum_grid, square_grid
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Reduction: the largest magnitude of the data; refuses values that are not finite."""
+
+    name: str
+    """What the data is called in an error."""
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[float, None]:
+        return largest_magnitude(batch.rows, batch.start, self.name), None
+
+    def merge(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+def largest_magnitude(rows: npt.NDArray[Any], first_row: int, name: str) -> float:
+    """``max |x|``; raises `InputError` naming the row for NaN, infinity or a value out of range."""
+    largest = max(float(rows.max()), -float(rows.min()))
+    if largest <= LARGEST_MAGNITUDE:
+        return largest
+    bad = ~(np.abs(rows.astype(np.float64)) <= LARGEST_MAGNITUDE)
+    row, column = (int(i) for i in np.argwhere(bad)[0])
+    raise InputError(
+        f"{name}: row {first_row + row}, feature {column} is {rows[row, column]}: NaN, infinity and "
+        f"magnitudes above {LARGEST_MAGNITUDE:.3g} cannot be clustered; drop or impute such rows"
+    )
+
+
+def exponent_above(largest: float) -> int:
+    """The smallest e with ``largest < 2**e``; 0 for data that is all zero."""
+    return int(np.frexp(largest)[1])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Exact first and second moments of every column."""
+
+    n_rows: int
+    dtype: str
+    exponent: int
+    """All magnitudes are below ``2**exponent`` (reals only; 0 for integers)."""
+    sums: exact.Ints
+    """Limbs of shape (n_limbs, n_features) on `sum_grid`."""
+    squares: exact.Ints
+    """Limbs of shape (n_limbs, n_features) on `square_grid`."""
+
+    @property
+    def sum_grid(self) -> Grid:
+        return sum_grid(self.n_rows, self.dtype, self.exponent)
+
+    @property
+    def square_grid(self) -> Grid:
+        return square_grid(self.n_rows, self.dtype, self.exponent)
+
+    @property
+    def total_squares(self) -> Fraction:
+        """``sum ||x||^2`` over all rows."""
+        return exact.scaled(sum(exact.to_ints(self.squares)), self.square_grid.exponent)
+
+    def means(self) -> exact.Floats:
+        """Column means, shape (n_features,), correctly rounded."""
+        counts = np.array([self.n_rows])
+        return exact.mean(self.sums[:, np.newaxis], counts, self.sum_grid)[0]
+
+    def total_variance(self) -> Fraction:
+        """The sum of the columns' (population) variances."""
+        sums = exact.to_ints(self.sums)
+        spread = sum(s * s for s in sums)
+        mean_square = self.total_squares / self.n_rows
+        return mean_square - exact.scaled(spread, 2 * self.sum_grid.exponent) / self.n_rows**2
+
+
+@dataclass(frozen=True)
+class SumMoments:
+    """Reduction: column sums and sums of squares as limbs."""
+
+    n_rows: int
+    dtype: str
+    exponent: int
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[tuple[exact.Ints, exact.Ints], None]:
+        sums_grid = sum_grid(self.n_rows, self.dtype, self.exponent)
+        squares_grid = square_grid(self.n_rows, self.dtype, self.exponent)
+        total = None
+        size = max((1 << 18) // batch.rows.shape[1], 1)
+        for start in range(0, len(batch.rows), min(size, 1 << 14)):
+            part = batch.rows[start : start + min(size, 1 << 14)].astype(np.float64)
+            one = exact.column_sums(part, sums_grid), self._square_sums(part, squares_grid)
+            total = one if total is None else self.merge(total, one)
+        assert total is not None
+        return total, None
+
+    def _square_sums(self, values: exact.Floats, grid: Grid) -> exact.Ints:
+        # Squared in units of 2**exponent: the squares of tiny reals would vanish.
+        unit = np.ldexp(values, -self.exponent)
+        grid = Grid(grid.exponent - 2 * self.exponent, grid.n_limbs)
+        square, error = exact.two_product(unit, unit)
+        sums = exact.column_sums(square, grid)
+        return exact.carry(sums + exact.column_sums(error, grid)) if error.any() else sums
+
+    def merge(
+        self, a: tuple[exact.Ints, exact.Ints], b: tuple[exact.Ints, exact.Ints]
+    ) -> tuple[exact.Ints, exact.Ints]:
+        return exact.carry(a[0] + b[0]), exact.carry(a[1] + b[1])
+
+    def finish(self, total: tuple[exact.Ints, exact.Ints]) -> Moments:
+        return Moments(self.n_rows, self.dtype, self.exponent, *total)

@@ -1,0 +1,184 @@
+"""Arithmetic only: grains, blocks, partitions, overflow proofs and bytes. No arrays, no I/O.
+
+Words used throughout the package: a *grain* is the fixed run of rows that one product covers, a
+*chunk* is Zarr's storage unit, a *block* is what a task reads at once, a *partition* is the run of
+blocks that one task goes through.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from daskcluster.errors import BudgetError, InputError
+
+MIB = 1 << 20
+CHUNK_BYTES = 8 * MIB
+SMALLEST_BLOCK_BYTES = 4 * MIB
+BLOCKS_KEPT_APART = 256
+LIMB_BITS = 48
+GRID_BITS = 96
+INT64_SAFE_BITS = 62
+TASKS_PER_THREAD = 2
+STATE_BYTES_PER_ROW = 16
+WORKER_OVERHEAD = 96 * MIB
+
+# Every integer of these types is a float64, so a centre and a row meet in exact arithmetic.
+INTEGER_BOUNDS = {
+    "uint8": 2**8 - 1, "int8": 2**7, "uint16": 2**16 - 1, "int16": 2**15,
+    "uint32": 2**32 - 1, "int32": 2**31, "int64": 2**53,
+}  # fmt: skip
+ROW_TYPES = (*INTEGER_BOUNDS, "float32", "float64")
+
+# Beyond it a squared distance no longer fits float64.
+LARGEST_MAGNITUDE = 2.0**500
+
+
+def check_row_type(dtype: Any, where: str) -> str:
+    """Return the name of ``dtype`` if rows may have it; raise `InputError` otherwise."""
+    name = str(getattr(dtype, "name", dtype))
+    if name not in ROW_TYPES:
+        raise InputError(f"{where}: rows of type {name} are not supported; use {', '.join(ROW_TYPES)}")
+    return name
+
+
+def grain_rows(n_features: int) -> int:
+    """Rows of a grain: the power of two in [32, 65536] nearest to 4 MiB / (8 * n_features)."""
+    target = max(4 * MIB // (8 * n_features), 1)
+    low = 1 << (target.bit_length() - 1)
+    nearest = low if target * target <= 2 * low * low else 2 * low
+    return min(max(nearest, 32), 65536)
+
+
+def chunk_rows(n_features: int, itemsize: int, rows_per_chunk: int | None = None) -> int:
+    """Rows of a chunk: whole grains near 8 MiB, or the asked-for number rounded up to grains."""
+    grain = grain_rows(n_features)
+    if rows_per_chunk is None:
+        return grain * max(CHUNK_BYTES // (grain * n_features * itemsize), 1)
+    if rows_per_chunk < 1:
+        raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
+    return grain * -(-rows_per_chunk // grain)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows ``start`` to ``stop`` (absolute, half open), the ``index``-th block of its data."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The cutting of ``n_rows`` rows into blocks of ``rows_per_block``; a few bytes to send."""
+
+    n_rows: int
+    rows_per_block: int
+
+    def __len__(self) -> int:
+        return -(-self.n_rows // self.rows_per_block)
+
+    def block(self, index: int) -> Block:
+        start = index * self.rows_per_block
+        return Block(index, start, min(start + self.rows_per_block, self.n_rows))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Blocks ``low`` to ``high`` (half open) of a cut: what one task goes through."""
+
+    cut: Cut
+    low: int
+    high: int
+
+    def __iter__(self) -> Iterator[Block]:
+        return map(self.cut.block, range(self.low, self.high))
+
+    @property
+    def n_rows(self) -> int:
+        return self.cut.block(self.high - 1).stop - self.cut.block(self.low).start
+
+
+def cut_blocks(n_rows: int, rows_per_chunk: int, row_bytes: int) -> Cut:
+    """Blocks of whole chunks; small chunks are read several at once where there are very many."""
+    n_chunks = -(-n_rows // rows_per_chunk)
+    together = SMALLEST_BLOCK_BYTES // max(rows_per_chunk * row_bytes, 1)
+    return Cut(n_rows, rows_per_chunk * max(min(together, n_chunks // BLOCKS_KEPT_APART), 1))
+
+
+def n_tasks(n_blocks: int, n_threads: int) -> int:
+    """Tasks of one iteration: a few a thread, never in proportion to the chunks."""
+    return min(n_blocks, TASKS_PER_THREAD * n_threads)
+
+
+def partitions(cut: Cut, n_threads: int) -> list[Partition]:
+    """Cut the blocks into as many even runs as there are tasks."""
+    n = n_tasks(len(cut), n_threads)
+    edges = [len(cut) * i // n for i in range(n + 1)]
+    return [Partition(cut, low, high) for low, high in pairwise(edges)]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Fixed-point numbers: ``sum(limb[l] * 2**(48 l)) * 2**exponent`` with int64 limbs."""
+
+    exponent: int
+    n_limbs: int
+
+
+def integer_grid(n_rows: int, bound: int) -> Grid:
+    """The grid on which ``n_rows`` integers of magnitude up to ``bound`` add without overflow."""
+    bits = (n_rows * bound).bit_length()
+    return Grid(0, 1 if bits <= INT64_SAFE_BITS else -(-bits // LIMB_BITS))
+
+
+def real_grid(n_rows: int, exponent: int) -> Grid:
+    """The grid for ``n_rows`` reals below ``2**exponent``: its unit is 96 bits below their sum."""
+    return Grid(exponent + n_rows.bit_length() - GRID_BITS, GRID_BITS // LIMB_BITS)
+
+
+def sum_grid(n_rows: int, dtype: str, exponent: int) -> Grid:
+    """The grid for sums of elements of ``dtype`` (reals: all below ``2**exponent``)."""
+    if dtype in INTEGER_BOUNDS:
+        return integer_grid(n_rows, INTEGER_BOUNDS[dtype])
+    return real_grid(n_rows, exponent)
+
+
+def square_grid(n_rows: int, dtype: str, exponent: int) -> Grid:
+    """The grid for sums of squares of elements of ``dtype``."""
+    if dtype in INTEGER_BOUNDS:
+        return integer_grid(n_rows, INTEGER_BOUNDS[dtype] ** 2)
+    return real_grid(n_rows, 2 * exponent)
+
+
+def tile_rows(n_features: int, n_clusters: int) -> int:
+    """Rows of a tile: float32 rows and products near 4 MiB, so that they stay in cache."""
+    rows = 4 * MIB // (4 * (n_features + n_clusters))
+    return min(max(1 << max(rows.bit_length() - 1, 0), 64), 16384)
+
+
+def fit_bytes(
+    block_bytes: int, n_threads: int, n_features: int, n_clusters: int, n_limbs: int
+) -> int:
+    """Peak bytes of one worker that fits with budget 0, its per-row state left out.
+
+    Per thread: the block in work, the block read ahead, a decoder's copy of it, float64 tiles and
+    the products; the centres now and before, in two precisions; and the statistics.
+    """
+    tile = tile_rows(n_features, n_clusters)
+    tiles = tile * (3 * 8 * n_features + 3 * 8 * n_clusters)
+    centers = n_clusters * n_features * (8 + 8 + 8 + 4)
+    statistics = 3 * n_limbs * n_clusters * n_features * 8
+    return n_threads * (3 * block_bytes + tiles + centers + statistics) + WORKER_OVERHEAD
+
+
+def check_fits(needed: int, state: int, limit: int, n_threads: int) -> None:
+    """Raise `BudgetError` when a worker's bound exceeds its memory, naming what would fit."""
+    if needed + state <= limit:
+        return
+    raise BudgetError(
+        f"a worker with {n_threads} threads needs {(needed + state) / MIB:,.0f} MiB "
+        f"({state / MIB:,.0f} MiB of it per-row state) and has {limit / MIB:,.0f} MiB: use fewer "
+        "threads per worker, more workers, a store with fewer rows per chunk, or fewer clusters"
+    )
