@@ -119,6 +119,14 @@ def partitions(cut: Cut, n_threads: int) -> list[Partition]:
     return [Partition(cut, low, high) for low, high in pairwise(edges)]
 
 
+def within(parts: list[Partition], blocks: list[int]) -> list[list[Partition]]:
+    """For each partition, the single blocks of it that are among ``blocks``."""
+    return [
+        [Partition(part.cut, i, i + 1) for i in blocks if part.low <= i < part.high]
+        for part in parts
+    ]
+
+
 @dataclass(frozen=True)
 class Grid:
     """Fixed-point numbers: ``sum(limb[l] * 2**(48 l)) * 2**exponent`` with int64 limbs."""

@@ -169,13 +169,14 @@ def _figure(width: float, height: float) -> Any:
         # An optional dependency: the engine must import and run without it.
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - optional
         from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+        from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - optional
     except ImportError as error:
         raise DaskClusterError(
             'pictures need matplotlib: pip install "daskcluster[plot]"'
         ) from error
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     return figure
 
 
@@ -250,10 +251,12 @@ def _columns(k: int) -> int:
 def _fill_grid(axes: list[Any], images: NDArray[Any], names: list[str], aspect: float) -> Any:
     """Draw the images, blank the places left over, and return one drawn image."""
     low, high = _value_range(images)
-    for place in axes:
+    for place in axes[len(images) :]:
         place.set_axis_off()
     for place, image, name in zip(axes, images, names, strict=False):
         shade = place.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        place.set(xticks=[], yticks=[])
+        place.spines[:].set_linewidth(0.5)
         # A box of the common shape; equal to square pixels but for the stretched ones.
         place.set_aspect("auto")
         place.set_box_aspect(aspect)
@@ -286,7 +289,8 @@ def _value_range(values: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
     # A picture of one value still needs a range to be drawn in.
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    margin = 0.0 if high > low else 0.5 * max(abs(low), 1.0)
+    return low - margin, high + margin
 
 
 def _centroid_map(centers: NDArray[Any], names: list[str], title: str) -> Any:
@@ -295,17 +299,21 @@ def _centroid_map(centers: NDArray[Any], names: list[str], title: str) -> Any:
     figure = _figure(min(max(0.12 * n_features, 5.0), 12.0) + 2.5, min(0.28 * k, 12.0) + 1.5)
     axes = figure.add_subplot()
     shade = axes.imshow(centers, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-    if k <= MAX_TICKS:
-        axes.set_yticks(range(k), names, fontsize=8)
-    else:
-        _whole_ticks(axes.yaxis)
-        axes.set_ylabel("cluster")
+    _name_rows(axes, names)
     _whole_ticks(axes.xaxis)
     axes.set_xlabel("feature")
     axes.tick_params(labelsize=8)
     _add_bar(figure, shade, axes, "centroid value")
     axes.set_title(title, fontsize=12, pad=10)
     return figure
+
+
+def _name_rows(axes: Any, names: list[str]) -> None:
+    if len(names) <= MAX_TICKS:
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+    else:
+        _whole_ticks(axes.yaxis)
+        axes.set_ylabel("cluster")
 
 
 # --- contingency ---------------------------------------------------------------------------
@@ -443,4 +451,4 @@ def _add_bar(figure: Any, shade: Any, axes: Any, label: str) -> None:
     bar = figure.colorbar(shade, ax=axes, pad=0.02, fraction=0.06, aspect=aspect)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
+    bar.outline.set_linewidth(0.5)

@@ -192,7 +192,7 @@ def test_gzip_holds_no_more_than_a_block(tmp_path, dtype):
         del block
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < size + (4 << 20)
+    assert peak < size + (2 << 20)
 
 
 @pytest.mark.parametrize("rows", [0, -1])
@@ -567,8 +567,11 @@ HEADER = "{{'descr': {}, 'fortran_order': {}, 'shape': {}}}"
         (npy_bytes(HEADER.format("'<f4'", "False", "3")), "damaged NPY header"),
         (npy_bytes(HEADER.format("'<f4'", "False", "(3, -1)")), "dimension 1 is -1"),
         (npy_bytes(HEADER.format("'<f4'", "False", "(-3, 1)")), "dimension 0 is -3"),
-        (npy_bytes(HEADER.format("'<f4'", "True", (1,) * 65)), "more than the 64 dimensions"),
-        (npy_bytes(HEADER.format("'<f4'", "False", "(0x" + "f" * 8000 + ",)")), "each below 2"),
+        (npy_bytes(HEADER.format("'<f4'", "True", (1,) * 65)), "damaged .* the 64 dimensions"),
+        (
+            npy_bytes(HEADER.format("'<f4'", "False", "(0x" + "f" * 8000 + ",)")),
+            "damaged .* each below 2",
+        ),
         (npy_bytes(HEADER.format("'<f4'", "False", (2**62, 2**62))), "truncated: .* has "),
         (npy_bytes(HEADER.format("'<f4'", "False", "(2,)"), bytes(7)), "truncated: "),
         (npy_bytes(HEADER.format("'<f4'", "False", "(2,)"), bytes(9)), "1 trailing bytes: "),

@@ -24,7 +24,7 @@ from daskcluster.engine.tasks import (
     versions,
 )
 from daskcluster.errors import EngineError, InputError
-from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions
+from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
 MAX_ATTEMPTS = 5
 NO_WORKER_SECONDS = 60.0
@@ -110,7 +110,12 @@ class ClusterBackend:
         self._client.run(_close_here, work.run, workers=list(self._threads), on_error="ignore")
 
     def run(
-        self, work: Work, job: Reduction, cut: Cut, on_rows: Callable[[int], None]
+        self,
+        work: Work,
+        job: Reduction,
+        cut: Cut,
+        only: list[int] | None,
+        on_rows: Callable[[int], None],
     ) -> tuple[list[Outcome], int]:
         """All outcomes, and how many tasks it took."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
@@ -118,7 +123,8 @@ class ClusterBackend:
         argument = self._ship(job)
         title = type(job).__name__.lower()
         pending = {
-            self._submit(work, argument, attempt, title): attempt for attempt in self._assign(cut)
+            self._submit(work, argument, attempt, title): attempt
+            for attempt in self._assign(cut, only)
         }
         outcomes: list[Outcome] = []
         tasks = len(pending)
@@ -191,12 +197,15 @@ class ClusterBackend:
         owner = owners[(attempt.part.low + attempt.number) % len(owners)]
         return _Attempt(attempt.part, owner, attempt.number + 1)
 
-    def _assign(self, cut: Cut) -> list[_Attempt]:
+    def _assign(self, cut: Cut, only: list[int] | None) -> list[_Attempt]:
         """Even runs of blocks, in the workers' order: with the same workers, the same owners."""
         seats = [a for a in sorted(self._threads) for _ in range(TASKS_PER_THREAD * self._threads[a])]
         parts = partitions(cut, self.n_threads)
+        runs = [[part] for part in parts] if only is None else within(parts, only)
         return [
-            _Attempt(part, seats[i * len(seats) // len(parts)], 1) for i, part in enumerate(parts)
+            _Attempt(part, seats[i * len(seats) // len(parts)], 1)
+            for i, run in enumerate(runs)
+            for part in run
         ]
 
     def _submit(self, work: Work, argument: Any, attempt: _Attempt, title: str) -> Future:

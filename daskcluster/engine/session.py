@@ -117,8 +117,8 @@ class Session:
         """Bytes of memory of the smallest process."""
         return self._backend.memory_limit
 
-    def reduce(self, job: Reduction, title: str) -> Any:
-        """One pass: every block's partial, merged."""
+    def reduce(self, job: Reduction, title: str, blocks: list[int] | None = None) -> Any:
+        """One pass over all blocks, or over those named: their partials, merged."""
         seen = 0
 
         def on_rows(rows: int) -> None:
@@ -126,7 +126,7 @@ class Session:
             seen += rows
             self.progress.rows(title, seen, self.cut.n_rows)
 
-        outcomes, tasks = self._backend.run(self._work, job, self.cut, on_rows)
+        outcomes, tasks = self._backend.run(self._work, job, self.cut, blocks, on_rows)
         self.n_tasks += tasks
         self.bytes_decoded += sum(outcome.bytes_decoded for outcome in outcomes)
         return functools.reduce(job.merge, (outcome.partial for outcome in outcomes))

@@ -12,7 +12,7 @@ from distributed.system import MEMORY_LIMIT
 
 from daskcluster.engine.protocols import Reduction
 from daskcluster.engine.tasks import Outcome, Work, close_worker, open_worker, run_partition
-from daskcluster.plan import Cut, partitions
+from daskcluster.plan import Cut, partitions, within
 
 _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
 
@@ -33,11 +33,18 @@ class ThreadBackend:
         close_worker(work.run, work.run)
 
     def run(
-        self, work: Work, job: Reduction, cut: Cut, on_rows: Callable[[int], None]
+        self,
+        work: Work,
+        job: Reduction,
+        cut: Cut,
+        only: list[int] | None,
+        on_rows: Callable[[int], None],
     ) -> tuple[list[Outcome], int]:
         """All outcomes, and how many tasks it took."""
         stop = threading.Event()
         todo, outcomes, tasks = partitions(cut, self.n_threads), [], 0
+        if only is not None:
+            todo = [single for singles in within(todo, only) for single in singles]
         while todo:
             calls = [partial(run_partition, work, job, part, stop, on_rows) for part in todo]
             finished = self._call(calls, stop)

@@ -225,3 +225,12 @@ def squared_distance(row: Floats, center: Floats) -> Fraction:
     exponent = _lowest_exponent((row, center))
     difference = _integers(row, exponent) - _integers(center, exponent)
     return scaled(int((difference * difference).sum()), 2 * exponent)
+
+
+def from_ints(values: list[int], n_limbs: int) -> Ints:
+    """The inverse of `to_ints`: limbs of shape (n_limbs, len(values))."""
+    limbs = np.empty((n_limbs, len(values)), dtype=np.int64)
+    for i in range(n_limbs):
+        top = i == n_limbs - 1
+        limbs[i] = [v >> (LIMB_BITS * i) if top else (v >> (LIMB_BITS * i)) % (1 << LIMB_BITS) for v in values]
+    return limbs

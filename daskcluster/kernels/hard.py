@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
@@ -116,24 +115,3 @@ def _run_sums(
     if before is not None:
         sums = sums + exact.cluster_sums(rows, before, -ones, n_clusters, grid)
     return sums
-
-
-@dataclass(frozen=True)
-class Labeller:
-    """Reduction without a partial of its own kind: labels of the rows, for predict and scores."""
-
-    centers: Floats
-    frame: Frame
-    state_kind: str | None = None
-
-    @cached_property
-    def nearest(self) -> Nearest:
-        return Nearest(self.centers, self.frame)
-
-    def step(self, batch: Batch, state: None) -> tuple[list[tuple[int, npt.NDArray[np.int32]]], None]:
-        return [(batch.start, self.nearest.labels(batch.rows)[0])], None
-
-    def merge(
-        self, a: list[tuple[int, Labels]], b: list[tuple[int, Labels]]
-    ) -> list[tuple[int, Labels]]:
-        return a + b

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from daskcluster.errors import InputError
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import LARGEST_MAGNITUDE, Grid, sum_grid, square_grid
+from daskcluster.plan import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, sum_grid, square_grid
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,15 @@ class Extremes:
 
 def largest_magnitude(rows: npt.NDArray[Any], first_row: int, name: str) -> float:
     """``max |x|``; raises `InputError` naming the row for NaN, infinity or a value out of range."""
+    limit = INTEGER_BOUNDS.get(rows.dtype.name, LARGEST_MAGNITUDE)
     largest = max(float(rows.max()), -float(rows.min()))
-    if largest <= LARGEST_MAGNITUDE:
+    if largest <= limit:
         return largest
-    bad = ~(np.abs(rows.astype(np.float64)) <= LARGEST_MAGNITUDE)
+    bad = ~(np.abs(rows.astype(np.float64)) <= limit)
     row, column = (int(i) for i in np.argwhere(bad)[0])
     raise InputError(
         f"{name}: row {first_row + row}, feature {column} is {rows[row, column]}: NaN, infinity and "
-        f"magnitudes above {LARGEST_MAGNITUDE:.3g} cannot be clustered; drop or impute such rows"
+        f"magnitudes above {limit:.3g} cannot be clustered; drop or impute such rows"
     )
 
 

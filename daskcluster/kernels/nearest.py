@@ -27,6 +27,8 @@ Labels = npt.NDArray[np.int32]
 Rows = npt.NDArray[Any]
 
 _FEW_CLUSTERS = 32
+# float32 keeps its relative precision for squares and products of such exponents.
+EASY_EXPONENT = 20
 _SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
 
 
@@ -89,7 +91,19 @@ def _prepare(centers: Floats, frame: Frame, dtype: Any) -> _Scores:
     slope = 4 * (gamma * longest + weights_error) * _SAFETY + 2 * d * tiny
     offset = 2 * (4 * unit * float(np.abs(squares).max()) + squares_error) * _SAFETY
     offset += 4 * d * tiny * (1 + longest)
-    return _Scores(weights.astype(dtype), squares.astype(dtype), slope, offset)
+    with np.errstate(over="ignore"):
+        return _Scores(weights.astype(dtype), squares.astype(dtype), slope, offset)
+
+
+def frame_of(centers: Floats) -> Frame:
+    """A frame for rows that resemble the centres, where nothing else is known of them."""
+    middle = centers.mean(axis=0)
+    spread = float(np.square(centers - middle).sum(axis=1).mean())
+    exponent = int(np.frexp(np.abs(centers).max())[1])
+    if abs(exponent) > EASY_EXPONENT:
+        return Frame(None, exponent)
+    offset = float(np.square(middle).sum()) > 4 * spread
+    return Frame(middle.astype(np.float32) if offset else None, 0)
 
 
 class Nearest:
@@ -136,15 +150,17 @@ class Nearest:
 
     def _label_tile(self, rows: Rows, labels: Labels, norms: Singles, known: bool) -> npt.NDArray[np.intp]:
         """Fill ``labels`` (and ``norms`` unless known); return the rows that float32 leaves open."""
-        tile = self.frame.rows32(rows, np.empty(rows.shape, dtype=np.float32))
-        if not known:
-            norms[:] = _norms_above(tile)
-        if len(self.centers) == 1:
-            return np.empty(0, dtype=np.intp)
-        scores = self._single
-        margin = np.float32(scores.slope) * norms + np.float32(scores.offset)
-        nearest = _nearest_of_few if len(self.centers) <= _FEW_CLUSTERS else _nearest_of_many
-        labels[:], sure = nearest(scores.product(tile), scores.squares, margin)
+        # What overflows float32 becomes infinite or NaN, which leaves the row open.
+        with np.errstate(over="ignore", invalid="ignore"):
+            tile = self.frame.rows32(rows, np.empty(rows.shape, dtype=np.float32))
+            if not known:
+                norms[:] = _norms_above(tile)
+            if len(self.centers) == 1:
+                return np.empty(0, dtype=np.intp)
+            scores = self._single
+            margin = np.float32(scores.slope) * norms + np.float32(scores.offset)
+            nearest = _nearest_of_few if len(self.centers) <= _FEW_CLUSTERS else _nearest_of_many
+            labels[:], sure = nearest(scores.product(tile), scores.squares, margin)
         return np.flatnonzero(~sure)
 
     def _decide(self, rows: Rows) -> npt.NDArray[np.intp]:

@@ -82,7 +82,10 @@ class Source(Protocol):
         ...
 
     def blocks(self, rows: int) -> Iterator[Array]:
-        """Read the whole file forward, at most one block at a time.
+        """Read the whole file forward, block by block.
+
+        The source holds one block at most. A ``for`` loop still holds the last one while the
+        next is read: whoever cannot afford two deletes the first.
 
         Parameters
         ----------

@@ -41,7 +41,7 @@ MOST_INFLATION = 1032
 
 # What is asked of the gzip module at a time: it copies, so asking for a whole block would
 # hold the block twice.
-PIECE = 1 << 20
+PIECE = 1 << 18
 
 LONGEST_HEADER = 4 + 4 * 255
 

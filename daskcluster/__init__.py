@@ -1,0 +1,36 @@
+"""Exact out-of-core, distributed clustering of chunked Zarr stores on Dask."""
+
+from importlib.metadata import version
+
+from daskcluster.convert import convert_idx, convert_npy
+from daskcluster.errors import (
+    BudgetError,
+    DaskClusterError,
+    EngineError,
+    InputError,
+    ModelError,
+    StoreError,
+)
+from daskcluster.fit import KMeans, load_model
+from daskcluster.metrics import contingency_matrix, gini_index, purity_score
+from daskcluster.store import Store, open_store
+
+__version__ = version("daskcluster")
+
+__all__ = [
+    "BudgetError",
+    "DaskClusterError",
+    "EngineError",
+    "InputError",
+    "KMeans",
+    "ModelError",
+    "Store",
+    "StoreError",
+    "contingency_matrix",
+    "convert_idx",
+    "convert_npy",
+    "gini_index",
+    "load_model",
+    "open_store",
+    "purity_score",
+]

@@ -1,0 +1,372 @@
+"""Source files to a sealed store: write the blocks, read them back, seal."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.engine import Progress, Session
+from daskcluster.engine.lazy import flat, write_dask
+from daskcluster.engine.tasks import versions
+from daskcluster.errors import InputError
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.moments import largest_magnitude
+from daskcluster.plan import Block, Cut, check_row_type, chunk_rows, grain_rows
+from daskcluster.sources import NpySource, Source, open_source, scan_classes, sha256
+from daskcluster.store import Build, Store, StoreInfo, StoreReader, create_build, open_store
+from daskcluster.store.build import ArraySpec
+from daskcluster.survey import survey
+
+_BLOCKS_IN_FLIGHT = 3
+
+
+class Shaped(Protocol):
+    """Rows of known number, shape and type."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def sample_shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+class Rows(Shaped, Protocol):
+    """What can be converted: rows by range, or one after the other."""
+
+    @property
+    def seekable(self) -> bool: ...
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]: ...
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]: ...
+
+
+@dataclass(frozen=True)
+class SourceReader:
+    """Reads a source's rows as blocks, so that the engine can map over them."""
+
+    source: Rows
+
+    in_memory = False
+
+    @property
+    def token(self) -> str:
+        return f"source:{self.source.path}"
+
+    def read(self, block: Block) -> Batch:
+        return Batch(block.start, self.source.read(block.start, block.stop))
+
+    def identity(self) -> str:
+        path = Path(self.source.path)
+        return f"{path.name} {path.stat().st_size if path.exists() else 'missing'}"
+
+
+@dataclass(frozen=True)
+class WriteRows:
+    """Reduction: write each block where it belongs; returns the largest magnitude."""
+
+    build: Build
+    name: str
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[float, None]:
+        return _write(self.build, self.name, batch.start, batch.rows), None
+
+    def merge(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+def _write(build: Build, name: str, start: int, rows: npt.NDArray[Any]) -> float:
+    largest = largest_magnitude(rows, start, name)
+    build.write("data", start, rows)
+    return largest
+
+
+def convert_idx(
+    images: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    rows_per_chunk: int | None = None,
+    codec: str = "lz4",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Write an IDX file, plain or gzipped, as a store.
+
+    Parameters
+    ----------
+    images : path
+        IDX file of any of the six types and any number of dimensions; the first counts rows, the
+        others are flattened.
+    store : path or URL
+        Where to write.
+    labels : path, optional
+        IDX or NPY file of as many integers: the true classes.
+    rows_per_chunk : int, optional
+        Rounded up to whole grains; by default near 8 MiB a chunk.
+    codec : {'lz4', 'zstd', 'none'}
+        Compression of the chunks. Every chunk has a checksum besides.
+    overwrite : bool
+        Replace a store that is there; it stays whole until the new one is.
+
+    Raises
+    ------
+    InputError
+        The file is not what it says, holds NaN, or its labels are of another length. Nothing is
+        left on disk.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from daskcluster import convert_idx
+    >>> path = getfixture("tmp_path") / "rows.idx"
+    >>> _ = path.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6]))
+    >>> convert_idx(path, path.with_suffix(".zarr")).info.n_features
+    3
+    """
+    return _convert(_absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, progress)
+
+
+def convert_npy(
+    rows: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    rows_per_chunk: int | None = None,
+    codec: str = "lz4",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Write the rows of an NPY file as a store; parameters and errors as for `convert_idx`.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from daskcluster import convert_npy
+    >>> path = getfixture("tmp_path") / "rows.npy"
+    >>> numpy.save(path, numpy.eye(4, dtype="float32"))
+    >>> convert_npy(path, path.with_suffix(".zarr")).info.dtype
+    'float32'
+    """
+    return _convert(_absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, progress)
+
+
+def convert_rows(
+    rows: Rows,
+    store: str | os.PathLike[str],
+    *,
+    facts: tuple[dict[str, Any], ...] = (),
+    labels: Source | None = None,
+    rows_per_chunk: int | None = None,
+    codec: str = "lz4",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Write any `Rows` as a sealed store; what the other converters share."""
+    dtype = check_row_type(rows.dtype, rows.path)
+    classes = _classes(rows, labels)
+    per_chunk = chunk_rows(rows.n_features, np.dtype(dtype).itemsize, rows_per_chunk)
+    with _building(store, rows.n_rows, per_chunk, codec, overwrite) as build:
+        build.create_array(ArraySpec("data", (rows.n_features,), dtype))
+        if labels is not None and classes is not None:
+            build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
+            _write_labels(build, labels, classes)
+        cut = Cut(rows.n_rows, per_chunk)
+        _write_rows(build, rows, cut, progress)
+        _seal(build, rows, dtype, classes, cut, facts, progress)
+    return open_store(store)
+
+
+def convert_dask(
+    x: Any, store: str | os.PathLike[str], *, progress: Progress | None = None
+) -> Store:
+    """Write a Dask array as a store, computed on whatever Dask runs on."""
+    rows = _DaskRows(flat(x))
+    dtype = check_row_type(rows.dtype, rows.path)
+    per_chunk = chunk_rows(rows.n_features, np.dtype(dtype).itemsize)
+    with _building(store, rows.n_rows, per_chunk, "lz4", False) as build:
+        build.create_array(ArraySpec("data", (rows.n_features,), dtype))
+        write_dask(rows.array, per_chunk, partial(_write, build, rows.path))
+        _seal(build, rows, dtype, None, Cut(rows.n_rows, per_chunk), (), progress)
+    return open_store(store)
+
+
+@dataclass(frozen=True)
+class _DaskRows:
+    """What `_seal` asks of rows."""
+
+    array: Any
+    path = "the Dask array"
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.array.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        return int(self.array.shape[1])
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (self.n_features,)
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+
+def _convert(
+    source: Source,
+    store: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
+    rows_per_chunk: int | None,
+    codec: str,
+    overwrite: bool,
+    progress: Progress | None,
+) -> Store:
+    label_source = None if labels is None else open_source(os.path.abspath(labels))
+    files = [source] if label_source is None else [source, label_source]
+    with ThreadPoolExecutor(1) as pool:
+        digests = [pool.submit(sha256, file.path) for file in files]
+        facts = tuple(_Facts(file, digest) for file, digest in zip(files, digests, strict=True))
+        return convert_rows(
+            source, store, facts=facts, labels=label_source, rows_per_chunk=rows_per_chunk,
+            codec=codec, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+
+
+class _Facts(dict[str, Any]):
+    """Provenance of a file; its digest is computed while the rows are written."""
+
+    def __init__(self, source: Source, digest: Future[str]) -> None:
+        path = Path(source.path)
+        super().__init__(name=path.name, bytes=path.stat().st_size, header=source.header())
+        self.digest = digest
+
+
+def _absolute(path: str | os.PathLike[str], *, npy: bool) -> Source:
+    """Open a source by absolute path: workers have working directories of their own."""
+    source = open_source(os.path.abspath(path))
+    if isinstance(source, NpySource) != npy:
+        found, verb = ("an NPY", "npy") if not npy else ("an IDX", "idx")
+        raise InputError(f"{path} is {found} file: use `daskcluster convert {verb}`")
+    return source
+
+
+def _classes(rows: Rows, labels: Source | None) -> npt.NDArray[np.int64] | None:
+    if labels is None:
+        return None
+    if labels.n_rows != rows.n_rows:
+        raise InputError(
+            f"{labels.path} holds {labels.n_rows:,} labels and {rows.path} {rows.n_rows:,} rows: "
+            "give the labels that belong to these rows"
+        )
+    return scan_classes(labels)
+
+
+@contextmanager
+def _building(
+    store: str | os.PathLike[str], n_rows: int, per_chunk: int, codec: str, overwrite: bool
+) -> Iterator[Build]:
+    """A build that is discarded when anything goes wrong, Ctrl-C included."""
+    build = create_build(
+        store, n_rows=n_rows, rows_per_chunk=per_chunk, codec=codec, overwrite=overwrite
+    )
+    try:
+        yield build
+    except BaseException:
+        build.discard()
+        raise
+
+
+def _write_labels(build: Build, labels: Source, classes: npt.NDArray[np.int64]) -> None:
+    start = 0
+    for block in labels.blocks(build.rows_per_chunk):
+        build.write("labels", start, np.searchsorted(classes, block[:, 0]).astype(np.int32))
+        start += len(block)
+
+
+def _write_rows(build: Build, rows: Rows, cut: Cut, progress: Progress | None) -> None:
+    if not rows.seekable:
+        _write_forward(build, rows, cut, progress)
+        return
+    n_bytes = rows.n_rows * rows.n_features * np.dtype(rows.dtype).itemsize
+    with Session(SourceReader(rows), cut, n_bytes, memory_budget=0, progress=progress) as session:
+        session.reduce(WriteRows(build, rows.path), "convert")
+
+
+def _write_forward(build: Build, rows: Rows, cut: Cut, progress: Progress | None) -> None:
+    """One reader feeds the writers: a gzip stream has no second place to read from."""
+    pending: set[Future[float]] = set()
+    start = 0
+    with ThreadPoolExecutor(_BLOCKS_IN_FLIGHT - 1) as pool:
+        for block in rows.blocks(cut.rows_per_block):
+            if len(pending) >= _BLOCKS_IN_FLIGHT:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                _check(done)
+            pending.add(pool.submit(_write, build, rows.path, start, block))
+            start += len(block)
+            if progress is not None:
+                progress.rows("convert", start, cut.n_rows)
+        _check(pending)
+
+
+def _check(done: set[Future[float]]) -> None:
+    for future in done:
+        future.result()
+
+
+def _seal(
+    build: Build,
+    rows: Shaped,
+    dtype: str,
+    classes: npt.NDArray[np.int64] | None,
+    cut: Cut,
+    facts: tuple[dict[str, Any], ...],
+    progress: Progress | None,
+) -> None:
+    """Read everything back, checksums and all, for the moments; then make the build the store."""
+    n_bytes = rows.n_rows * rows.n_features * np.dtype(dtype).itemsize
+    reader = BuildReader(build.path, build.id)
+    with Session(reader, cut, n_bytes, memory_budget=0, progress=progress) as session:
+        moments = survey(session, rows.path, rows.n_rows, dtype)
+    info = StoreInfo(
+        build=build.id,
+        n_rows=rows.n_rows,
+        n_features=rows.n_features,
+        dtype=dtype,
+        rows_per_chunk=build.rows_per_chunk,
+        grain=grain_rows(rows.n_features),
+        codec=build.codec,
+        sample_shape=rows.sample_shape or (1,),
+        class_names=None if classes is None else tuple(str(c) for c in classes),
+        moments=moments,
+        sources=tuple(_with_digest(fact) for fact in facts),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+    )
+    build.seal(info.to_json())
+
+
+class BuildReader(StoreReader):
+    """Reads a build that is not sealed yet."""
+
+    def identity(self) -> str:
+        return self.build
+
+
+def _with_digest(fact: dict[str, Any]) -> dict[str, Any]:
+    plain = dict(fact)
+    return plain | {"sha256": fact.digest.result()} if isinstance(fact, _Facts) else plain

@@ -1,0 +1,195 @@
+"""What a fit may be given, and how its rows are read."""
+
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask.config
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.convert import convert_dask, convert_rows
+from daskcluster.engine import Progress, Reader, Session
+from daskcluster.engine.lazy import is_dask_array
+from daskcluster.errors import InputError
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.moments import Moments
+from daskcluster.plan import Block, Cut, check_row_type, chunk_rows, cut_blocks
+from daskcluster.store import Store, ZarrRows, open_rows, open_store, zarr_array
+from daskcluster.survey import survey
+
+_LOG = logging.getLogger("daskcluster")
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Rows of an array in this process; nothing is decoded or copied."""
+
+    array: npt.NDArray[Any]
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    in_memory = True
+
+    def read(self, block: Block) -> Batch:
+        return Batch(block.start, self.array[block.start : block.stop])
+
+    def identity(self) -> str:
+        return self.token
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows that a session can go over."""
+
+    name: str
+    n_rows: int
+    n_features: int
+    dtype: str
+    reader: Reader
+    cut: Cut
+    moments: Moments | None = None
+    """None where nobody has computed them yet."""
+    build: str | None = None
+    """Build of the store; None for what is not a sealed store."""
+    sample_shape: tuple[int, ...] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Decoded bytes."""
+        return self.n_rows * self.n_features * np.dtype(self.dtype).itemsize
+
+    def session(self, memory_budget: int | str | None, progress: Progress | None) -> Session:
+        """A session over these rows."""
+        return Session(
+            self.reader, self.cut, self.nbytes, memory_budget=memory_budget, progress=progress
+        )
+
+    def known_moments(self, session: Session) -> Moments:
+        """The moments, found in a counted pass where the store does not have them."""
+        return self.moments or survey(session, self.name, self.n_rows, self.dtype)
+
+
+def is_array_like(X: Any) -> bool:
+    """Whether ``X`` is for NumPy: neither a path, a store, a Zarr array nor a Dask array."""
+    if isinstance(X, (str, os.PathLike, Store)) or is_dask_array(X):
+        return False
+    return not hasattr(X, "store_path")
+
+
+@contextmanager
+def dataset(X: Any, progress: Progress | None = None) -> Iterator[Dataset]:
+    """Open what a fit was given.
+
+    Parameters
+    ----------
+    X : path, URL, Store, zarr.Array, dask.array.Array or ndarray
+        Zarr arrays whose rows lie in one chunk each are read in place. Others, and Dask arrays,
+        are written once to a temporary store, which is deleted afterwards.
+    """
+    if isinstance(X, (str, os.PathLike)):
+        X = zarr_array(X) or open_store(X)
+    if isinstance(X, Store):
+        yield store_dataset(X)
+    elif isinstance(X, np.ndarray):
+        yield array_dataset(X)
+    elif is_dask_array(X):
+        with _temporary(X.nbytes, "a Dask array") as path:
+            yield store_dataset(convert_dask(X, path, progress=progress))
+    else:
+        rows = open_rows(X)
+        if rows.in_place:
+            yield zarr_dataset(rows)
+        else:
+            with _temporary(X.nbytes, f"{X.store_path}, whose rows span chunks,") as path:
+                yield store_dataset(convert_rows(_ZarrSource(rows), path, progress=progress))
+
+
+def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
+    """The rows of a sealed store."""
+    info = store.info
+    row_bytes = info.n_features * np.dtype(info.dtype).itemsize
+    return Dataset(
+        name=store.path,
+        n_rows=info.n_rows,
+        n_features=info.n_features,
+        dtype=info.dtype,
+        reader=store.reader(with_labels=with_labels),
+        cut=cut_blocks(info.n_rows, info.rows_per_chunk, row_bytes),
+        moments=info.moments,
+        build=info.build,
+        sample_shape=info.sample_shape,
+    )
+
+
+def array_dataset(X: npt.NDArray[Any]) -> Dataset:
+    """The rows of an array in memory."""
+    n_rows, n_features = X.shape
+    rows = min(chunk_rows(n_features, X.itemsize), max(1024, n_rows // 16))
+    dtype = check_row_type(X.dtype, "X")
+    return Dataset("X", n_rows, n_features, dtype, ArrayReader(X), Cut(n_rows, rows))
+
+
+def zarr_dataset(rows: ZarrRows) -> Dataset:
+    """The rows of somebody's Zarr array, read in place."""
+    dtype = check_row_type(rows.array.dtype, rows.token)
+    row_bytes = rows.n_features * np.dtype(dtype).itemsize
+    cut = cut_blocks(rows.n_rows, rows.rows_per_chunk, row_bytes)
+    return Dataset(str(rows.array.store_path), rows.n_rows, rows.n_features, dtype, rows, cut)
+
+
+@dataclass(frozen=True)
+class _ZarrSource:
+    """A Zarr array of any shape as rows to convert."""
+
+    rows: ZarrRows
+    seekable = True
+
+    @property
+    def path(self) -> str:
+        return str(self.rows.array.store_path)
+
+    @property
+    def n_rows(self) -> int:
+        return self.rows.n_rows
+
+    @property
+    def n_features(self) -> int:
+        return self.rows.n_features
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return tuple(self.rows.array.shape[1:])
+
+    @property
+    def dtype(self) -> Any:
+        return self.rows.array.dtype
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        return self.rows.rows(start, stop)
+
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        for start in range(0, self.n_rows, rows):
+            yield self.read(start, min(start + rows, self.n_rows))
+
+
+@contextmanager
+def _temporary(n_bytes: int, what: str) -> Iterator[str]:
+    """A place for a temporary store, where Dask keeps its temporary files."""
+    folder = tempfile.mkdtemp(prefix="daskcluster-", dir=dask.config.get("temporary-directory", None))
+    if n_bytes > (free := shutil.disk_usage(folder).free):
+        shutil.rmtree(folder)
+        raise InputError(
+            f"{what} holds {n_bytes:,} bytes and {folder} has {free:,} free: set Dask's "
+            "temporary-directory to a larger disk, or convert the data first"
+        )
+    _LOG.warning("%s is written once to %s (%s bytes before compression)", what, folder, f"{n_bytes:,}")
+    try:
+        yield os.path.join(folder, "rows.zarr")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,267 @@
+"""`KMeans`: scikit-learn's estimator over rows of any size."""
+
+import numbers
+import os
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from daskcluster.engine import Progress, TextLine
+from daskcluster.engine.lazy import is_dask_array, lazy_rows, map_rows
+from daskcluster.errors import InputError
+from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
+from daskcluster.fit.inertia import inertia_of
+from daskcluster.fit.run import Fit, Options, run_fit
+from daskcluster.kernels.outputs import Apply, Distance, Label
+from daskcluster.plan import ROW_TYPES
+
+INITS = ("k-means++", "random")
+ALGORITHMS = ("lloyd",)
+
+# The first is what lists and unsupported types become; all others stay as they are.
+_ARRAY_TYPES = ["float64", *(name for name in ROW_TYPES if name != "float64")]
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Exact k-means by Lloyd's algorithm, in memory, out of core, or on a Dask cluster.
+
+    A row's label is the lowest index among the centres nearest to it in exact arithmetic. The same
+    rows, options and seed give the same bits whatever the chunks, workers, scheduler and budget.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+    init : {'k-means++', 'random'}, array of shape (n_clusters, n_features) or callable, \
+            default='k-means++'
+        A callable is given ``(X, n_clusters, random_state)`` and returns centres.
+    n_init : 'auto' or int, default='auto'
+        Restarts, of which the one with the least inertia is kept. 'auto' is 10 for 'random' and
+        callables and 1 for the others.
+    max_iter : int, default=300
+    tol : float, default=1e-4
+        Stop when the sum of the centres' squared shifts is at most ``tol`` times the mean variance
+        of the columns; with 0, only when the centres repeat.
+    verbose : int, default=0
+        1 shows progress on stderr.
+    random_state : int, RandomState instance or None, default=None
+    algorithm : {'lloyd'}, default='lloyd'
+    memory_budget : int, str or None, default=None
+        Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0 reads
+        every block anew, None takes a share of the memory there is. No result depends on it.
+
+    Attributes
+    ----------
+    cluster_centers_ : float64 ndarray of shape (n_clusters, n_features)
+    labels_ : int32 ndarray or dask Array of shape (n_samples,)
+        An ndarray for arrays, else lazy: computed from centres and rows when asked for.
+    inertia_ : float
+        Sum of squared distances of the rows to ``cluster_centers_`` by ``labels_``, rounded once.
+    n_iter_ : int
+    converged_ : bool
+        False when ``max_iter`` ended the fit.
+    cluster_sizes_ : int64 ndarray of shape (n_clusters,)
+    history_ : list of dict
+        Per iteration: iteration, inertia, shift, changed, empty, passes.
+    passes_ : float
+        Bytes decoded / bytes of the data; 0 for arrays in memory.
+    seed_ : int
+        What the random draws were keyed by.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where ``X`` has column names that are strings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> kmeans = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> sorted(kmeans.cluster_centers_[:, 0].tolist())
+    [1.0, 10.0]
+    >>> kmeans.inertia_
+    16.0
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        n_init: Any = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: Any = None,
+        algorithm: str = "lloyd",
+        memory_budget: int | str | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.algorithm = algorithm
+        self.memory_budget = memory_budget
+
+    def fit(self, X: Any, y: Any = None, *, progress: Progress | None = None) -> Self:
+        """Compute the clusters of ``X``.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, dask Array, zarr Array, `Store`, path or URL
+            Shape (n_samples, n_features). Arrays are fitted on this process's threads, all else on
+            the active Dask client where there is one.
+        y : ignored
+        progress : Progress, optional
+            Told of every iteration; takes the place of ``verbose``.
+        """
+        options = self._options(X)
+        progress = progress or (TextLine() if self.verbose else None)
+        if is_array_like(X):
+            X = self._validated(X, reset=True)
+            return self._adopt(array_dataset(X), X, options, progress)
+        with dataset(X, progress) as data:
+            self.n_features_in_ = data.n_features
+            return self._adopt(data, X, options, progress)
+
+    def _adopt(
+        self, data: Dataset, X: Any, options: Options, progress: Progress | None
+    ) -> Self:
+        fit: Fit = run_fit(data, options, memory_budget=self.memory_budget, progress=progress)
+        best = fit.best
+        self.cluster_centers_ = best.centers
+        self.inertia_ = best.inertia
+        self.n_iter_ = best.n_iter
+        self.converged_ = best.converged
+        self.cluster_sizes_ = best.cluster_sizes
+        self.history_ = best.history
+        self.passes_ = fit.passes
+        self.seconds_ = fit.seconds
+        self.seed_ = options.seed
+        self.build_ = data.build
+        self.dtype_ = data.dtype
+        self.n_samples_ = data.n_rows
+        self.sample_shape_ = data.sample_shape
+        self.source_ = None if data.reader.in_memory or is_dask_array(X) else data.name
+        self._n_features_out = len(best.centers)
+        self.labels_ = self._apply(X, Label(best.centers), np.int32, None)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Label of the nearest centre for each row of ``X``; int32, lazy unless ``X`` is an array."""
+        X = self._checked(X)
+        return self._apply(X, Label(self.cluster_centers_), np.int32, None)
+
+    def transform(self, X: Any) -> Any:
+        """Euclidean distances to all centres, shape (n_samples, n_clusters), float64."""
+        X = self._checked(X)
+        return self._apply(X, Distance(self.cluster_centers_), np.float64, self._n_features_out)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the inertia of ``X`` against the fitted centres, in exact arithmetic."""
+        X = self._checked(X)
+        if isinstance(X, np.ndarray):
+            return -inertia_of(array_dataset(X), self.cluster_centers_)
+        with dataset(X) as data:
+            return -inertia_of(data, self.cluster_centers_)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted model as a folder of JSON and NPY; read back by `load_model`."""
+        # The model room knows the estimator, so the estimator asks for it when it is used.
+        from daskcluster.fit.model import save_model  # noqa: PLC0415
+
+        check_is_fitted(self)
+        save_model(self, path, overwrite=overwrite)
+
+    def _apply(self, X: Any, function: Label | Distance, dtype: Any, width: int | None) -> Any:
+        """``function`` of all rows: at once for arrays, lazily for all else."""
+        if isinstance(X, np.ndarray):
+            data = array_dataset(X)
+            with data.session(0, None) as session:
+                parts = sorted(session.reduce(Apply(function), "labels"), key=lambda part: part[0])
+            return np.concatenate([rows for _, rows in parts])
+        if is_dask_array(X):
+            return map_rows(X, function, dtype, width)
+        with dataset(X) as data:
+            return lazy_rows(data.reader, data.cut, function, dtype, width)
+
+    def _checked(self, X: Any) -> Any:
+        """``X`` with the number of features that was fitted."""
+        check_is_fitted(self)
+        if is_array_like(X):
+            return self._validated(X, reset=False)
+        if is_dask_array(X):
+            n_features = int(np.prod(X.shape[1:]))
+        else:
+            with dataset(X) as data:
+                n_features = data.n_features
+        if n_features != self.n_features_in_:
+            raise InputError(
+                f"X has {n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        return X
+
+    def _validated(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+        rows = validate_data(self, X, reset=reset, dtype=_ARRAY_TYPES, order="C", accept_sparse=False)
+        array: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+        return array
+
+    def _options(self, X: Any) -> Options:
+        n_clusters = _integer("n_clusters", self.n_clusters, 1)
+        init = self._init(X, n_clusters)
+        drawn = isinstance(init, str) and init == "random" or callable(init)
+        n_init = self.n_init
+        if n_init == "auto" or isinstance(init, np.ndarray):
+            n_init = 10 if drawn else 1
+        tol = self.tol
+        if not isinstance(tol, numbers.Real) or not 0 <= tol < np.inf:
+            raise InputError(f"tol={tol!r} should be a number >= 0")
+        if self.algorithm not in ALGORITHMS:
+            raise InputError(f"algorithm={self.algorithm!r} should be one of {ALGORITHMS}")
+        return Options(
+            n_clusters=n_clusters,
+            init=init,
+            n_init=_integer("n_init", n_init, 1),
+            max_iter=_integer("max_iter", self.max_iter, 1),
+            tol=float(tol),
+            seed=self._seed(),
+            algorithm=self.algorithm,
+        )
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, numbers.Integral):
+            if self.random_state < 0:
+                raise InputError(f"random_state={self.random_state} should be >= 0")
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _init(self, X: Any, n_clusters: int) -> Any:
+        if isinstance(self.init, str):
+            if self.init not in INITS:
+                raise InputError(f"init={self.init!r} should be one of {INITS}, an array or a callable")
+            return self.init
+        if callable(self.init):
+            random_state = check_random_state(self.random_state)
+            return lambda: self.init(X, n_clusters, random_state=random_state)
+        try:
+            return np.array(self.init, dtype=np.float64, order="C")
+        except (TypeError, ValueError) as error:
+            raise InputError(f"init={self.init!r} should be one of {INITS}, an array or a callable") from error
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _integer(name: str, value: Any, lowest: int) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
+        raise InputError(f"{name}={value!r} should be an integer >= {lowest}")
+    return int(value)

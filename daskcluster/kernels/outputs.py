@@ -1,0 +1,64 @@
+"""What a fitted model says of rows: labels and distances; picklable functions of a block."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.moments import largest_magnitude
+from daskcluster.kernels.nearest import Floats, Labels, Nearest, frame_of
+
+
+def _rows(batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    rows = batch.rows if isinstance(batch, Batch) else np.asarray(batch)
+    if rows.size and rows.dtype.kind == "f":
+        largest_magnitude(rows, batch.start if isinstance(batch, Batch) else 0, "X")
+    return rows
+
+
+@dataclass(frozen=True)
+class Label:
+    """Rows to certified labels, int32."""
+
+    centers: Floats
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        return Nearest(self.centers, frame_of(self.centers))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"centers": self.centers}
+
+    def __call__(self, batch: Batch | npt.NDArray[Any]) -> Labels:
+        return self.nearest.labels(_rows(batch))[0]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Rows to Euclidean distances from every centre, float64; by differences, so none cancels."""
+
+    centers: Floats
+
+    def __call__(self, batch: Batch | npt.NDArray[Any]) -> Floats:
+        distances: Floats = cdist(_rows(batch).astype(np.float64), self.centers)
+        return distances
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Reduction: a function of every block, its results by first row."""
+
+    function: Label | Distance
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[list[tuple[int, npt.NDArray[Any]]], None]:
+        return [(batch.start, self.function(batch))], None
+
+    def merge(
+        self, a: list[tuple[int, npt.NDArray[Any]]], b: list[tuple[int, npt.NDArray[Any]]]
+    ) -> list[tuple[int, npt.NDArray[Any]]]:
+        return a + b

@@ -1,0 +1,195 @@
+"""k-means++: integer squared distances to the nearest seed, and draws by inverting their sums.
+
+A draw must not depend on chunks or workers, so what it is compared with is an integer: a squared
+distance in whole units of a power of two. Where rounding errors leave the integer open, the
+distance is computed exactly.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.nearest import Floats, Frame
+from daskcluster.plan import INTEGER_BOUNDS
+
+Weights = npt.NDArray[np.int64]
+
+# Finer units would leave many more rows to exact arithmetic and change no draw one could notice.
+_UNIT_BITS = 24
+_RUN_BYTES = 1 << 22
+
+
+def unit_exponent(total_variance: Fraction, dtype: str) -> int:
+    """Exponent of the unit of squared distance: 2**-24 of the total variance, 1 at least for integers."""
+    if total_variance <= 0:
+        return 0
+    ratio = total_variance
+    exponent = ratio.numerator.bit_length() - ratio.denominator.bit_length() - _UNIT_BITS
+    return max(exponent, 0) if dtype in INTEGER_BOUNDS else exponent
+
+
+@dataclass
+class SeedState:
+    """Least distance of each row to the seeds so far, in units: 8 bytes a row."""
+
+    restart: int
+    n_seeds: int
+    weights: Weights
+
+    @property
+    def nbytes(self) -> int:
+        return self.weights.nbytes
+
+
+@dataclass(frozen=True)
+class _Seeding:
+    """What the reductions of seeding share."""
+
+    restart: int
+    seeds: Floats
+    """The seeds so far, shape (n_seeds, n_features)."""
+    frame: Frame
+    unit: int
+    dtype: str
+    state_kind: str | None = "seeds"
+
+    def least(self, batch: Batch, state: SeedState | None) -> SeedState:
+        """Bring the state up to date with the seeds; rebuild it when it was lost."""
+        known = 0
+        weights = np.full(len(batch.rows), np.iinfo(np.int64).max)
+        if state is not None and state.restart == self.restart and state.n_seeds <= len(self.seeds):
+            known, weights = state.n_seeds, state.weights
+        if known < len(self.seeds):
+            fresh = distances(batch.rows, self.seeds[known:], self)
+            weights = np.minimum(weights, fresh.min(axis=1))
+        return SeedState(self.restart, len(self.seeds), weights)
+
+
+@dataclass(frozen=True)
+class Potentials(_Seeding):
+    """Reduction: for each candidate, the sum over a block of least distances if it became a seed."""
+
+    candidates: Floats | None = None
+
+    def step(self, batch: Batch, state: SeedState | None) -> tuple[list[tuple[int, list[int]]], SeedState]:
+        assert self.candidates is not None
+        state = self.least(batch, state)
+        new = np.minimum(distances(batch.rows, self.candidates, self), state.weights[:, np.newaxis])
+        # Python integers: the sum of many squared distances may leave int64.
+        totals = [exact_total(new[:, i]) for i in range(new.shape[1])]
+        return [(batch.start, totals)], state
+
+    def merge(
+        self, a: list[tuple[int, list[int]]], b: list[tuple[int, list[int]]]
+    ) -> list[tuple[int, list[int]]]:
+        return a + b
+
+
+@dataclass(frozen=True)
+class Invert(_Seeding):
+    """Reduction: the rows at which the cumulated least distances pass some numbers."""
+
+    targets: dict[int, list[tuple[int, int]]] | None = None
+    """Per first row of a block: (place of the draw, number left of it within the block)."""
+
+    def step(
+        self, batch: Batch, state: SeedState | None
+    ) -> tuple[list[tuple[int, int, npt.NDArray[Any]]], SeedState]:
+        assert self.targets is not None
+        state = self.least(batch, state)
+        found = []
+        for place, left in self.targets.get(batch.start, []):
+            i = _passed(state.weights, left)
+            found.append((place, batch.start + i, batch.rows[i].copy()))
+        return found, state
+
+    def merge(
+        self,
+        a: list[tuple[int, int, npt.NDArray[Any]]],
+        b: list[tuple[int, int, npt.NDArray[Any]]],
+    ) -> list[tuple[int, int, npt.NDArray[Any]]]:
+        return a + b
+
+
+@dataclass(frozen=True)
+class TakeRows:
+    """Reduction: rows by absolute index."""
+
+    indices: tuple[int, ...]
+    state_kind = None
+
+    @cached_property
+    def _sorted(self) -> npt.NDArray[np.int64]:
+        return np.array(sorted(set(self.indices)), dtype=np.int64)
+
+    def step(self, batch: Batch, state: None) -> tuple[dict[int, npt.NDArray[Any]], None]:
+        low, high = np.searchsorted(self._sorted, [batch.start, batch.start + len(batch.rows)])
+        wanted = self._sorted[low:high].tolist()
+        return {i: batch.rows[i - batch.start].copy() for i in wanted}, None
+
+    def merge(
+        self, a: dict[int, npt.NDArray[Any]], b: dict[int, npt.NDArray[Any]]
+    ) -> dict[int, npt.NDArray[Any]]:
+        return a | b
+
+
+def exact_total(weights: Weights) -> int:
+    """Their sum as a Python integer."""
+    high = weights >> 31
+    return (int(high.sum()) << 31) + int((weights - (high << 31)).sum())
+
+
+def _passed(weights: Weights, left: int) -> int:
+    """The first index whose cumulated weight exceeds ``left``."""
+    for start in range(0, len(weights), 4096):
+        run = weights[start : start + 4096]
+        total = exact_total(run)
+        if left < total:
+            for i, weight in enumerate(run.tolist()):
+                if left < weight:
+                    return start + i
+                left -= weight
+        left -= total
+    raise ValueError("the number drawn exceeds the sum of the weights")
+
+
+def distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Weights:
+    """Squared distances in whole units, rounded down exactly; shape (n_rows, n_points)."""
+    out = np.empty((len(rows), len(points)), dtype=np.int64)
+    size = max(_RUN_BYTES // (8 * (rows.shape[1] + len(points))), 1)
+    for start in range(0, len(rows), size):
+        run = rows[start : start + size]
+        out[start : start + size] = _run_distances(run, points, job)
+    return out
+
+
+def _run_distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Weights:
+    bound = INTEGER_BOUNDS.get(job.dtype)
+    if bound is not None and 4 * rows.shape[1] * bound * bound <= 2**53:
+        # Products of such integers, and all their sums, are float64 without rounding.
+        return np.ldexp(_products(rows.astype(np.float64), points)[0], -job.unit).astype(np.int64)
+    values, errors = _products(job.frame.rows64(rows), job.frame.rows64(points))
+    scale = 2 * job.frame.exponent - job.unit
+    low = np.floor(np.ldexp(values - errors, scale))
+    high = np.floor(np.ldexp(values + errors, scale))
+    out = np.maximum(low, 0).astype(np.int64)
+    for i, j in np.argwhere(low != high).tolist():
+        distance = exact.squared_distance(rows[i].astype(np.float64), points[j])
+        out[i, j] = distance // Fraction(2) ** job.unit
+    return out
+
+
+def _products(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """``||x - y||^2`` by products, and bounds on its error (Higham, section 3.1)."""
+    xx = np.einsum("ij,ij->i", x, x)[:, np.newaxis]
+    yy = np.einsum("ij,ij->i", y, y)
+    values = xx - 2 * (x @ y.T) + yy
+    gamma = (x.shape[1] + 8) * 2.0**-53
+    errors = 2.2 * gamma * (np.sqrt(xx) + np.sqrt(yy)) ** 2 + x.shape[1] * 2.0**-1000
+    return values, errors

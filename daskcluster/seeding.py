@@ -1,0 +1,112 @@
+"""Initial centres: k-means++ and random rows, drawn so that chunks and workers cannot matter."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from daskcluster.engine import Session
+from daskcluster.kernels.nearest import Floats
+from daskcluster.kernels.seeds import Invert, Potentials, TakeRows, unit_exponent
+from daskcluster.survey import Scale
+
+_DRAW_BITS = 128
+
+
+def random_rows(session: Session, n_clusters: int, rng: np.random.Generator) -> Floats:
+    """``n_clusters`` distinct rows, uniformly; shape (n_clusters, n_features)."""
+    indices = rng.choice(session.cut.n_rows, n_clusters, replace=False, shuffle=False)
+    return take_rows(session, [int(i) for i in indices])
+
+
+def take_rows(session: Session, indices: list[int]) -> Floats:
+    """Rows by absolute index, in the order given, as float64."""
+    blocks = sorted({i // session.cut.rows_per_block for i in indices})
+    found = session.reduce(TakeRows(tuple(indices)), "rows", blocks)
+    return np.stack([found[i] for i in indices]).astype(np.float64)
+
+
+def kmeans_plusplus(
+    session: Session,
+    scale: Scale,
+    dtype: str,
+    n_clusters: int,
+    rng: np.random.Generator,
+    restart: int = 0,
+) -> Floats:
+    """Greedy k-means++ with ``2 + log(k)`` trials a seed, one pass over the data a seed.
+
+    References
+    ----------
+    Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007; the greedy
+    form is the one of scikit-learn.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_clusters, n_features)
+        Rows of the data.
+    """
+    unit = unit_exponent(scale.total_variance, dtype)
+    shared: dict[str, Any] = {
+        "restart": restart, "frame": scale.frame, "unit": unit, "dtype": dtype,
+    }  # fmt: skip
+    n_trials = 2 + int(math.log(n_clusters))
+    seeds = take_rows(session, [_below(session.cut.n_rows, rng)])
+    # Candidates of the round are measured together with the seed that the last round chose.
+    candidates, known = seeds, np.empty((0, seeds.shape[1]))
+    for _ in range(n_clusters - 1):
+        totals = _potentials(session, known, candidates, shared)
+        best = min(range(len(candidates)), key=lambda i: sum(totals[i]))
+        known = np.concatenate([known, candidates[best : best + 1]])
+        candidates = _draw(session, known, totals[best], n_trials, rng, shared)
+    if n_clusters == 1:
+        return seeds
+    totals = _potentials(session, known, candidates, shared)
+    best = min(range(len(candidates)), key=lambda i: sum(totals[i]))
+    return np.concatenate([known, candidates[best : best + 1]])
+
+
+def _potentials(
+    session: Session, seeds: Floats, candidates: Floats, shared: dict[str, Any]
+) -> list[list[int]]:
+    """For each candidate, the potential of every block if it became a seed."""
+    job = Potentials(seeds=seeds, candidates=candidates, **shared)
+    by_block = sorted(session.reduce(job, f"k-means++ {len(seeds) + 1}"))
+    return [list(totals) for totals in zip(*(t for _, t in by_block), strict=True)]
+
+
+def _draw(
+    session: Session,
+    seeds: Floats,
+    totals: list[int],
+    n_trials: int,
+    rng: np.random.Generator,
+    shared: dict[str, Any],
+) -> Floats:
+    """Rows drawn in proportion to their squared distance from the nearest seed."""
+    whole = sum(totals)
+    if whole == 0:
+        # Fewer distinct rows than clusters: any row repeats a seed.
+        return take_rows(session, [_below(session.cut.n_rows, rng) for _ in range(n_trials)])
+    targets: dict[int, list[tuple[int, int]]] = {}
+    for place in range(n_trials):
+        block, left = _locate(totals, _below(whole, rng))
+        targets.setdefault(session.cut.block(block).start, []).append((place, left))
+    job = Invert(seeds=seeds, targets=targets, **shared)
+    blocks = sorted(start // session.cut.rows_per_block for start in targets)
+    found = sorted(session.reduce(job, "k-means++ draw", blocks), key=lambda one: one[0])
+    return np.stack([row for _, _, row in found]).astype(np.float64)
+
+
+def _locate(totals: list[int], number: int) -> tuple[int, int]:
+    """The block in which the cumulated totals pass ``number``, and what is left of it there."""
+    for block, total in enumerate(totals):
+        if number < total:
+            return block, number
+        number -= total
+    raise ValueError("the number drawn exceeds the sum")
+
+
+def _below(limit: int, rng: np.random.Generator) -> int:
+    """An integer in [0, limit), uniform to within 2**-64; ``limit`` may leave int64."""
+    return int.from_bytes(rng.bytes(_DRAW_BITS // 8), "little") * limit >> _DRAW_BITS

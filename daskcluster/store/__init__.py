@@ -1,0 +1,25 @@
+"""The only room that knows Zarr: sealed builds of rows, their labels and what is known of them.
+
+A store is a Zarr v3 group. A build's arrays lie under ``build-<id>/``; sealing is one atomic write
+of the group's attributes, which name the build. Readers follow that pointer and nothing else, so a
+half-written store never looks whole. Every chunk ends in a CRC-32C, and a missing chunk is an
+error instead of Zarr's fill value.
+"""
+
+from daskcluster.store.arrays import ZarrRows, open_rows, zarr_array
+from daskcluster.store.build import Build, create_build
+from daskcluster.store.layout import CODECS, StoreInfo
+from daskcluster.store.reading import Store, StoreReader, open_store
+
+__all__ = [
+    "CODECS",
+    "Build",
+    "Store",
+    "StoreInfo",
+    "StoreReader",
+    "ZarrRows",
+    "create_build",
+    "open_rows",
+    "open_store",
+    "zarr_array",
+]

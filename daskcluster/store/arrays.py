@@ -1,0 +1,75 @@
+"""Zarr arrays of other people: read in place by row ranges, whatever made them."""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from daskcluster.errors import StoreError
+from daskcluster.kernels.batch import Batch
+from daskcluster.plan import Block
+from daskcluster.store.layout import zarr_store
+
+
+def zarr_array(path: str | os.PathLike[str]) -> Any | None:
+    """The Zarr array at a path or URL, or None if there is something else."""
+    try:
+        return zarr.open_array(zarr_store(os.fspath(path), read_only=True), mode="r")
+    except (FileNotFoundError, ValueError, KeyError, TypeError, NotADirectoryError):
+        return None
+
+
+@dataclass(frozen=True)
+class ZarrRows:
+    """Reads rows of any Zarr array, flattened to two dimensions. Its missing chunks are fill values."""
+
+    array: Any
+
+    in_memory = False
+
+    @property
+    def token(self) -> str:
+        return f"{self.array.store_path}{self.array.shape}{self.array.dtype}"
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.array.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        return math.prod(self.array.shape[1:])
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Rows of what Zarr reads at once: a shard where there are shards."""
+        return int((self.array.shards or self.array.chunks)[0])
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a row lies in one chunk, so that nothing is decoded twice or in vain."""
+        return self.array.ndim == 2 and self.array.chunks[1] >= self.array.shape[1]
+
+    def read(self, block: Block) -> Batch:
+        return Batch(block.start, self.rows(block.start, block.stop))
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop`` as (stop - start, n_features), in native byte order."""
+        rows = np.asarray(self.array[start:stop]).reshape(stop - start, self.n_features)
+        return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+
+    def identity(self) -> str:
+        array = zarr.open_array(self.array.store, path=self.array.path, mode="r")
+        return f"{array.shape} {array.dtype} {array.chunks}"
+
+
+def open_rows(array: Any) -> ZarrRows:
+    """Wrap a Zarr array; raises `StoreError` for one without rows or columns."""
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{type(array).__name__} is not a Zarr array")
+    if array.ndim < 1 or 0 in array.shape:
+        raise StoreError(f"{array.store_path}: shape {array.shape} holds no rows to cluster")
+    return ZarrRows(array)

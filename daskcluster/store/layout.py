@@ -1,0 +1,160 @@
+"""Names, codecs and attributes of a store; where its bytes lie."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from zarr.abc.store import ByteRequest, Store as ZarrStore
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
+
+from daskcluster.errors import StoreError
+from daskcluster.kernels.exact import from_ints, to_ints
+from daskcluster.kernels.moments import Moments
+from daskcluster.plan import ROW_TYPES
+
+FORMAT = "daskcluster-store"
+FORMAT_VERSION = 1
+ATTRIBUTE = "daskcluster"
+CODECS = ("lz4", "zstd", "none")
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` names something that is not on this file system."""
+    return "://" in path
+
+
+def zarr_store(path: str, *, read_only: bool) -> ZarrStore:
+    """The Zarr store at a local path or any URL that fsspec opens."""
+    if is_url(path):
+        return FsspecStore.from_url(path, read_only=read_only)
+    return LocalStore(Path(path).absolute(), read_only=read_only)
+
+
+class MissingChunk(StoreError):  # noqa: N818 - it says what happened, and is only caught as such
+    """A chunk that should be there is not."""
+
+
+class StrictStore(WrapperStore[ZarrStore]):
+    """A store in which a missing chunk is an error: Zarr alone would read its fill value."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        value = await super().get(key, prototype, byte_range)
+        if value is None and "/c/" in f"/{key}":
+            raise MissingChunk(
+                f"{self._store}: chunk {key} is missing; restore it, or convert the source again"
+            )
+        return value
+
+
+def compressors(codec: str, itemsize: int) -> list[Any]:
+    """Zarr's bytes-to-bytes codecs: a compressor, and the checksum that covers what it wrote."""
+    if codec == "lz4":
+        shuffle: Any = "noshuffle" if itemsize == 1 else "shuffle"
+        return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle, typesize=itemsize), Crc32cCodec()]
+    if codec == "zstd":
+        return [ZstdCodec(level=0), Crc32cCodec()]
+    if codec == "none":
+        return [Crc32cCodec()]
+    raise StoreError(f"codec {codec!r} is not offered; use one of {', '.join(CODECS)}")
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a sealed store says of itself."""
+
+    build: str
+    """Identity of this writing of the store."""
+    n_rows: int
+    n_features: int
+    dtype: str
+    rows_per_chunk: int
+    grain: int
+    """Rows of one product; whole grains make a chunk."""
+    codec: str
+    sample_shape: tuple[int, ...]
+    """Shape of one row before it was flattened, such as (28, 28)."""
+    class_names: tuple[str, ...] | None
+    """Names of the codes in ``labels``; None for a store without labels."""
+    moments: Moments
+    sources: tuple[dict[str, Any], ...]
+    """Name, bytes, SHA-256 and header of each source file."""
+    created: str
+    versions: dict[str, str]
+
+    @property
+    def nbytes(self) -> int:
+        """Decoded bytes of the rows."""
+        return self.n_rows * self.n_features * np.dtype(self.dtype).itemsize
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes of the root group."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return plain | {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "sample_shape": list(self.sample_shape),
+            "class_names": None if self.class_names is None else list(self.class_names),
+            "moments": {
+                "exponent": self.moments.exponent,
+                "sums": to_ints(self.moments.sums),
+                "squares": to_ints(self.moments.squares),
+            },
+            "sources": list(self.sources),
+        }
+
+
+_PLAIN = (
+    "build", "n_rows", "n_features", "dtype", "rows_per_chunk", "grain", "codec", "created",
+    "versions",
+)  # fmt: skip
+
+
+def parse_info(attributes: Any, path: str) -> StoreInfo:
+    """Check the attributes of a root group and return them; raise `StoreError` for foreign ones."""
+    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
+        raise StoreError(f"{path} is not a daskcluster store: write one with `daskcluster convert`")
+    if attributes.get("format_version") != FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has format version {attributes.get('format_version')}, this is for "
+            f"{FORMAT_VERSION}: use the daskcluster that wrote it, or convert again"
+        )
+    try:
+        return _parse(attributes)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise StoreError(f"{path}: damaged attributes ({error!r}); convert the source again") from error
+
+
+def _parse(a: dict[str, Any]) -> StoreInfo:
+    for name in ("n_rows", "n_features", "rows_per_chunk", "grain"):
+        if not isinstance(a[name], int) or a[name] < 1:
+            raise ValueError(f"{name}={a[name]!r}")
+    if a["dtype"] not in ROW_TYPES or not str(a["build"]).isalnum():
+        raise ValueError(f"dtype={a['dtype']!r}, build={a['build']!r}")
+    shape = tuple(int(n) for n in a["sample_shape"])
+    if math.prod(shape) != a["n_features"]:
+        raise ValueError(f"sample_shape={shape!r}")
+    names = None if a["class_names"] is None else tuple(str(n) for n in a["class_names"])
+    return StoreInfo(
+        **{name: a[name] for name in _PLAIN},
+        sample_shape=shape,
+        class_names=names,
+        moments=_parse_moments(a),
+        sources=tuple(dict(s) for s in a["sources"]),
+    )
+
+
+def _parse_moments(a: dict[str, Any]) -> Moments:
+    given = a["moments"]
+    empty = np.empty((0, 0), dtype=np.int64)
+    moments = Moments(a["n_rows"], a["dtype"], int(given["exponent"]), empty, empty)
+    if {len(given["sums"]), len(given["squares"])} != {a["n_features"]}:
+        raise ValueError("moments of other columns")
+    sums = from_ints(given["sums"], moments.sum_grid.n_limbs)
+    squares = from_ints(given["squares"], moments.square_grid.n_limbs)
+    return Moments(moments.n_rows, moments.dtype, moments.exponent, sums, squares)

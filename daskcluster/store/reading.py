@@ -1,0 +1,167 @@
+"""Reading: open a sealed store, read a block, name the chunk that is damaged."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from daskcluster.errors import StoreError
+from daskcluster.kernels.batch import Batch
+from daskcluster.plan import Block
+from daskcluster.store.layout import (
+    ATTRIBUTE,
+    MissingChunk,
+    StoreInfo,
+    StrictStore,
+    is_url,
+    parse_info,
+    zarr_store,
+)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A sealed store.
+
+    Examples
+    --------
+    >>> from daskcluster import convert_npy, open_store
+    >>> rows = getfixture("tmp_path") / "rows.npy"
+    >>> import numpy; numpy.save(rows, numpy.eye(3))
+    >>> _ = convert_npy(rows, rows.with_suffix(".zarr"))
+    >>> open_store(rows.with_suffix(".zarr")).info.n_rows
+    3
+    """
+
+    path: str
+    info: StoreInfo
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether true classes are stored."""
+        return self.info.class_names is not None
+
+    def reader(self, *, with_labels: bool = False) -> "StoreReader":
+        """A reader of this build's rows."""
+        return StoreReader(self.path, self.info.build, with_labels)
+
+    def labels(self) -> npt.NDArray[np.int32]:
+        """All true classes as codes, shape (n_rows,), -1 where unknown."""
+        if not self.has_labels:
+            raise StoreError(f"{self.path} holds no labels: convert with --labels FILE")
+        return np.asarray(read_rows(self.path, self.info.build, "labels", 0, self.info.n_rows))
+
+
+@dataclass(frozen=True)
+class StoreReader:
+    """Reads blocks of one build; opens its arrays once in each process."""
+
+    path: str
+    build: str
+    with_labels: bool = False
+
+    in_memory = False
+
+    @property
+    def token(self) -> str:
+        return f"{self.path}#{self.build}{'+labels' if self.with_labels else ''}"
+
+    @cached_property
+    def _arrays(self) -> dict[str, Any]:
+        names = ("data", "labels") if self.with_labels else ("data",)
+        return {name: build_array(self.path, self.build, name) for name in names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_arrays"}
+
+    def read(self, block: Block) -> Batch:
+        """The block's rows, and their labels if asked for."""
+        labels = None
+        if self.with_labels:
+            labels = _read(self._arrays["labels"], block.start, block.stop, self._place("labels"))
+        rows = _read(self._arrays["data"], block.start, block.stop, self._place("data"))
+        return Batch(block.start, rows, labels)
+
+    def identity(self) -> str:
+        """The build that a fresh look at the path finds."""
+        return open_store(self.path).info.build
+
+    def _place(self, name: str) -> str:
+        return f"{self.path}/build-{self.build}/{name}"
+
+
+def open_store(path: "str | os.PathLike[str] | Store") -> Store:
+    """Open a sealed store.
+
+    Raises
+    ------
+    StoreError
+        Nothing is there, it is of another kind, or its conversion never ended.
+    """
+    if isinstance(path, Store):
+        return path
+    path = os.fspath(path)
+    attributes = root_attributes(path)
+    return Store(path if is_url(path) else str(Path(path).absolute()), parse_info(attributes, path))
+
+
+def root_attributes(path: str) -> Any:
+    """What the root group says; raises `StoreError` for what is no sealed store of ours."""
+    if not is_url(path) and not Path(path).exists():
+        raise StoreError(f"{path} does not exist: write a store with `daskcluster convert`")
+    try:
+        group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
+        attributes = group.attrs.asdict()
+    except (FileNotFoundError, ValueError, KeyError, TypeError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{path} is not a daskcluster store ({type(error).__name__}): write one with "
+            "`daskcluster convert`"
+        ) from error
+    if ATTRIBUTE not in attributes and any(n.startswith("build-") for n in group.group_keys()):
+        raise StoreError(
+            f"{path} was never sealed: its conversion did not end; run the same "
+            "`daskcluster convert` again with --overwrite"
+        )
+    return attributes.get(ATTRIBUTE)
+
+
+def build_array(path: str, build: str, name: str) -> Any:
+    """An array of a build, opened so that a missing chunk is an error."""
+    store = StrictStore(zarr_store(path, read_only=True))
+    try:
+        return zarr.open_array(store, path=f"build-{build}/{name}", mode="r")
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: array build-{build}/{name} is missing; convert again") from error
+
+
+def read_rows(path: str, build: str, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+    """Rows of an array of a build."""
+    return _read(build_array(path, build, name), start, stop, f"{path}/build-{build}/{name}")
+
+
+def _read(array: Any, start: int, stop: int, place: str) -> npt.NDArray[Any]:
+    try:
+        return np.ascontiguousarray(array[start:stop])
+    except MissingChunk:
+        raise
+    except Exception as error:
+        raise _damaged(array, start, stop, place, error) from error
+
+
+def _damaged(array: Any, start: int, stop: int, place: str, error: Exception) -> StoreError:
+    """Codecs say what is wrong but not where: read chunk by chunk to find the one."""
+    rows = array.chunks[0]
+    for chunk in range(start // rows, -(-stop // rows)):
+        try:
+            array[chunk * rows : min((chunk + 1) * rows, array.shape[0])]
+        except Exception as found:
+            name = "/".join(["c", str(chunk), *["0"] * (array.ndim - 1)])
+            return StoreError(
+                f"{place}/{name}: chunk is damaged ({found}); restore it, or convert the source again"
+            )
+    return StoreError(f"{place}: rows {start} to {stop} could not be read ({error})")

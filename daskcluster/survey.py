@@ -1,0 +1,51 @@
+"""Moments of data that carries none: one pass for integers, two for reals."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from daskcluster.engine import Session
+from daskcluster.kernels.moments import Extremes, Moments, SumMoments, exponent_above
+from daskcluster.kernels.nearest import EASY_EXPONENT, Frame
+from daskcluster.plan import INTEGER_BOUNDS
+
+
+
+def survey(session: Session, name: str, n_rows: int, dtype: str) -> Moments:
+    """Exact moments of the data; raises `InputError` for what is not finite."""
+    exponent = 0
+    if dtype not in INTEGER_BOUNDS or dtype == "int64":
+        largest = session.reduce(Extremes(name), "range")
+        exponent = 0 if dtype in INTEGER_BOUNDS else exponent_above(largest)
+    job = SumMoments(n_rows, dtype, exponent)
+    return job.finish(session.reduce(job, "moments"))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the moments say of the data's size and place."""
+
+    moments: Moments
+    frame: Frame
+    total_squares: Fraction
+    total_variance: Fraction
+
+    @property
+    def mean_variance(self) -> float:
+        """The mean over columns of their variances: scikit-learn's unit of ``tol``."""
+        return float(self.total_variance / self.moments.sums.shape[1])
+
+
+def scale_of(moments: Moments) -> Scale:
+    """Sums, variance, and the frame in which products lose least."""
+    squares, variance = moments.total_squares, moments.total_variance()
+    means = moments.means()
+    # Shifting costs a subtraction an element: worth it where the offset outweighs the spread.
+    offset = squares / moments.n_rows - variance > 4 * variance
+    exponent = moments.exponent if abs(moments.exponent) > EASY_EXPONENT else 0
+    with np.errstate(over="ignore"):
+        shift = means.astype(np.float32) if offset else None
+    if shift is not None and not np.isfinite(shift).all():
+        shift = None
+    return Scale(moments, Frame(shift, exponent), squares, variance)
