@@ -18,7 +18,6 @@ from daskcluster.errors import StoreError
 from daskcluster.store.layout import (
     ATTRIBUTE,
     FORMAT,
-    StoreInfo,
     compressors,
     is_url,
     zarr_store,
@@ -112,6 +111,7 @@ def create_build(
     rows_per_chunk: int,
     codec: str = "lz4",
     overwrite: bool = False,
+    kind: str = FORMAT,
 ) -> Build:
     """Begin a build at ``path``.
 
@@ -119,25 +119,20 @@ def create_build(
     ------
     StoreError
         Something is there that ``overwrite`` does not allow to replace: a file, a folder or Zarr
-        group of another kind (never replaced), or a store (replaced with ``overwrite``).
+        group of another ``kind`` (never replaced), or a store (replaced with ``overwrite``).
     """
     path = os.fspath(path)
     compressors(codec, 1)
-    fresh = _check_target(path, overwrite)
+    fresh = _check_target(path, overwrite, kind)
     return Build(path, uuid.uuid4().hex[:12], n_rows, rows_per_chunk, codec, fresh)
 
 
-def info_attributes(info: StoreInfo) -> dict[str, Any]:
-    """What `Build.seal` is to write for a store of rows."""
-    return info.to_json()
-
-
-def _check_target(path: str, overwrite: bool) -> bool:
+def _check_target(path: str, overwrite: bool, kind: str) -> bool:
     names = list(_names(path))
     if not names:
         return True
-    if "zarr.json" not in names or not _is_ours(path):
-        raise StoreError(f"{path} exists and is not a daskcluster store: choose another place")
+    if "zarr.json" not in names or not _is_of_kind(path, kind):
+        raise StoreError(f"{path} exists and is not a {kind}: choose another place")
     if not overwrite:
         raise StoreError(f"{path} exists: choose another place, or replace it with --overwrite")
     return False
@@ -158,15 +153,15 @@ def _names(path: str) -> Iterator[str]:
             raise StoreError(f"{path} cannot be made: {parent} is not a folder one may write to")
 
 
-def _is_ours(path: str) -> bool:
-    """Whether a Zarr group is a store of ours, sealed or begun: it holds nothing but builds."""
+def _is_of_kind(path: str, kind: str) -> bool:
+    """Whether a Zarr group is sealed as ``kind``, or was begun: it holds nothing but builds."""
     try:
         group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
     except (FileNotFoundError, ValueError, KeyError):
         return False
     given = group.attrs.get(ATTRIBUTE)
     if isinstance(given, dict):
-        return str(given.get("format", "")).startswith(FORMAT.split("-")[0])
+        return given.get("format") == kind
     names = list(group.group_keys()) + list(group.array_keys())
     return bool(names) and all(name.startswith("build-") for name in names)
 

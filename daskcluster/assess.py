@@ -1,0 +1,198 @@
+"""What a model says of a store: labels written beside it, and scores against its classes."""
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.engine import Progress, Session
+from daskcluster.errors import InputError
+from daskcluster.fit.data import Dataset, store_dataset
+from daskcluster.fit.kmeans import KMeans
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
+from daskcluster.kernels.outputs import Label
+from daskcluster.metrics import contingency_table, score_table
+from daskcluster.store import Build, Store, create_build, open_store
+from daskcluster.store.build import ArraySpec
+from daskcluster.store.reading import read_rows, root_attributes
+from daskcluster.survey import scale_of
+
+LABELS_FORMAT = "daskcluster-labels"
+
+
+@dataclass(frozen=True)
+class WriteLabels:
+    """Reduction: write the labels of every block; returns the cluster sizes."""
+
+    label: Label
+    build: Build
+    n_clusters: int
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[npt.NDArray[np.int64], None]:
+        labels = self.label(batch)
+        self.build.write("labels", batch.start, labels)
+        return np.bincount(labels, minlength=self.n_clusters), None
+
+    def merge(
+        self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        return a + b
+
+
+def predict_labels(
+    model: KMeans,
+    store: str | os.PathLike[str] | Store,
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the label of every row of ``store`` to ``out``, a sealed store of one array.
+
+    The workers write whole chunks; the driver never holds the labels. Read them with `open_labels`.
+
+    Returns
+    -------
+    dict
+        n_rows, n_clusters, cluster_sizes, out, array (where Zarr finds the labels), passes, seconds.
+    """
+    began = time.perf_counter()
+    store = open_store(store)
+    data = store_dataset(store)
+    n_clusters = _check_features(model, data)
+    build = create_build(
+        out, n_rows=data.n_rows, rows_per_chunk=data.cut.rows_per_block, overwrite=overwrite,
+        kind=LABELS_FORMAT,
+    )  # fmt: skip
+    try:
+        build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
+        with data.session(0, progress) as session:
+            job = WriteLabels(Label(model.cluster_centers_), build, n_clusters)
+            sizes = session.reduce(job, "predict")
+            passes = session.passes
+        build.seal(_describe(build, store, model))
+    except BaseException:
+        build.discard()
+        raise
+    return {
+        "n_rows": data.n_rows,
+        "n_clusters": n_clusters,
+        "cluster_sizes": sizes.tolist(),
+        "out": build.path,
+        "array": f"{build.path}/{build.folder}/labels",
+        "passes": passes,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _describe(build: Build, store: Store, model: KMeans) -> dict[str, Any]:
+    return {
+        "format": LABELS_FORMAT,
+        "format_version": 1,
+        "build": build.id,
+        "n_rows": build.n_rows,
+        "n_clusters": len(model.cluster_centers_),
+        "store": store.path,
+        "store_build": store.info.build,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
+    """All labels that `predict_labels` wrote, shape (n_rows,)."""
+    path = os.fspath(path)
+    attributes = root_attributes(path)
+    if not isinstance(attributes, dict) or attributes.get("format") != LABELS_FORMAT:
+        raise InputError(f"{path} holds no labels: write them with `daskcluster predict`")
+    return read_rows(path, str(attributes["build"]), "labels", 0, int(attributes["n_rows"]))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Partial of `Evaluate`; both parts add."""
+
+    hard: HardPartial
+    table: npt.NDArray[np.int64] | None
+    """Contingency table (n_clusters, n_classes), None without classes."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Reduction: cluster sums and the contingency table, in one pass."""
+
+    assign: Assign
+    n_classes: int
+    """0 without classes."""
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[Evaluation, None]:
+        partial, labelled = self.assign.step(batch, None)
+        table = None
+        if batch.labels is not None and self.n_classes:
+            n_clusters = len(self.assign.centers)
+            table = contingency_table(labelled.labels, batch.labels, n_clusters, self.n_classes)
+        return Evaluation(partial, table), None
+
+    def merge(self, a: Evaluation, b: Evaluation) -> Evaluation:
+        table = None if a.table is None or b.table is None else a.table + b.table
+        return Evaluation(merge_hard(a.hard, b.hard), table)
+
+
+def evaluate(
+    model: KMeans, store: str | os.PathLike[str] | Store, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Scores of a model on a store, in one pass.
+
+    Returns
+    -------
+    dict
+        n_rows, n_clusters, inertia; purity, gini, ari, nmi, homogeneity, completeness, v_measure,
+        fowlkes_mallows, contingency and class_names where the store has labels, else None;
+        silhouette, calinski_harabasz and davies_bouldin.
+    """
+    store = open_store(store)
+    data = store_dataset(store, with_labels=store.has_labels)
+    n_clusters = _check_features(model, data)
+    names = store.info.class_names
+    with data.session(0, progress) as session:
+        found, inertia = _evaluate(session, data, model, len(names or ()))
+    scores = score_table(found.table if found.table is not None else np.zeros((1, 1), np.int64))
+    return {
+        "n_rows": data.n_rows,
+        "n_clusters": n_clusters,
+        "inertia": inertia,
+        **scores.as_dict(),
+        "silhouette": None,
+        "calinski_harabasz": None,
+        "davies_bouldin": None,
+        "contingency": None if found.table is None else found.table.tolist(),
+        "class_names": None if names is None else list(names),
+    }
+
+
+def _evaluate(
+    session: Session, data: Dataset, model: KMeans, n_classes: int
+) -> tuple[Evaluation, float]:
+    scale = scale_of(data.known_moments(session))
+    centers, grid = model.cluster_centers_, scale.moments.sum_grid
+    assign = Assign(centers, None, 0, scale.frame, grid, state_kind=None)
+    found: Evaluation = session.reduce(Evaluate(assign, n_classes), "evaluate")
+    hard = found.hard
+    return found, exact.inertia(scale.total_squares, hard.sums, hard.counts, centers, grid)
+
+
+def _check_features(model: KMeans, data: Dataset) -> int:
+    n_clusters, n_features = model.cluster_centers_.shape
+    if data.n_features != n_features:
+        raise InputError(
+            f"{data.name} has {data.n_features} features and the model {n_features}: give the store "
+            "that belongs to the model, or fit a model to this one"
+        )
+    return int(n_clusters)

@@ -1,0 +1,242 @@
+"""The commands, and the exit codes."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from daskcluster import __version__
+from daskcluster.assess import evaluate, predict_labels
+from daskcluster.cli.common import Output, printing, running
+from daskcluster.cli.show import (
+    convert_lines,
+    demo_lines,
+    evaluate_lines,
+    fit_facts,
+    fit_lines,
+    model_facts,
+    predict_lines,
+    store_facts,
+    table_lines,
+)
+from daskcluster.convert import convert_idx, convert_npy
+from daskcluster.demo import run_demo
+from daskcluster.engine import parse_bytes
+from daskcluster.errors import DaskClusterError, InputError
+from daskcluster.fit import KMeans, load_model
+from daskcluster.fit.kmeans import ALGORITHMS, INITS
+from daskcluster.fit.model import check_model_path
+from daskcluster.store import CODECS, open_store
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="daskcluster")
+def cli() -> None:
+    """Exact k-means for data that does not fit in memory.
+
+    \b
+    Example:
+      daskcluster convert idx train-images-idx3-ubyte.gz mnist.zarr --labels train-labels-idx1-ubyte.gz
+      daskcluster fit mnist.zarr model --k 10
+      daskcluster evaluate model mnist.zarr
+    """
+
+
+@cli.command()
+@click.argument("folder", default="daskcluster-demo")
+@printing
+@running
+def demo(folder: str, output: Output) -> None:
+    """Run the whole job on scikit-learn's digits, in FOLDER.
+
+    \b
+    Example:
+      daskcluster demo
+    """
+    facts = run_demo(folder, progress=output.progress)
+    output.result(facts, demo_lines(facts))
+
+
+@cli.group()
+def convert() -> None:
+    """Write source files as a chunked, checksummed Zarr store."""
+
+
+def _converting(command: Any) -> Any:
+    for option in (
+        click.option("--labels", metavar="FILE", help="True classes: an IDX or NPY file of integers."),
+        click.option("--rows-per-chunk", type=click.IntRange(1), help="Rounded up to whole grains."),
+        click.option("--codec", type=click.Choice(CODECS), default="lz4", show_default=True),
+        click.option("--overwrite", is_flag=True, help="Replace a store that is there."),
+    ):
+        command = option(command)
+    return printing(running(command))
+
+
+@convert.command()
+@click.argument("images")
+@click.argument("store")
+@_converting
+def idx(images: str, store: str, output: Output, **options: Any) -> None:
+    """Convert the IDX file IMAGES, plain or gzipped, to STORE.
+
+    \b
+    Example:
+      daskcluster convert idx train-images-idx3-ubyte.gz mnist.zarr --labels train-labels-idx1-ubyte.gz
+    """
+    made = convert_idx(images, store, progress=output.progress, **options)
+    output.result(store_facts(made), convert_lines(made))
+
+
+@convert.command()
+@click.argument("rows")
+@click.argument("store")
+@_converting
+def npy(rows: str, store: str, output: Output, **options: Any) -> None:
+    """Convert the NPY file ROWS to STORE.
+
+    \b
+    Example:
+      daskcluster convert npy rows.npy rows.zarr
+    """
+    made = convert_npy(rows, store, progress=output.progress, **options)
+    output.result(store_facts(made), convert_lines(made))
+
+
+@cli.command()
+@click.argument("path")
+@printing
+def info(path: str, output: Output) -> None:
+    """Say what the store or model at PATH is.
+
+    \b
+    Example:
+      daskcluster info mnist.zarr
+    """
+    is_model = (Path(path) / "model.json").exists()
+    facts = model_facts(path) if is_model else store_facts(open_store(path))
+    output.result(facts, table_lines(facts))
+
+
+@cli.command()
+@click.argument("store")
+@click.argument("model")
+@click.option("--k", "n_clusters", type=int, required=True, help="Number of clusters.")
+@click.option(
+    "--init", default="k-means++", show_default=True, metavar="NAME|FILE.npy",
+    help=f"{' or '.join(INITS)}, or a file of centres.",
+)  # fmt: skip
+@click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
+@click.option("--max-iter", type=click.IntRange(1), default=300, show_default=True)
+@click.option("--tol", type=click.FloatRange(0), default=1e-4, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given.")
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="lloyd", show_default=True)
+@click.option("--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none.")
+@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@printing
+@running
+def fit(
+    store: str,
+    model: str,
+    output: Output,
+    init: str,
+    n_init: int | None,
+    seed: int | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Fit k-means to STORE and save it as MODEL.
+
+    \b
+    Example:
+      daskcluster fit mnist.zarr model --k 10 --seed 0 --workers 2
+    """
+    check_model_path(model, overwrite)
+    if options["memory_budget"] is not None:
+        parse_bytes(options["memory_budget"])
+    kmeans = KMeans(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
+    kmeans.fit(store, progress=output.progress).save(model, overwrite=overwrite)
+    facts = fit_facts(kmeans)
+    output.result(facts, fit_lines(facts, model))
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("store")
+@click.argument("out")
+@click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@printing
+@running
+def predict(model: str, store: str, out: str, output: Output, overwrite: bool) -> None:
+    """Write the cluster of every row of STORE to OUT.
+
+    \b
+    Example:
+      daskcluster predict model mnist.zarr labels.zarr
+    """
+    facts = predict_labels(
+        load_model(model), store, out, overwrite=overwrite, progress=output.progress
+    )
+    output.result(facts, predict_lines(facts))
+
+
+@cli.command(name="evaluate")
+@click.argument("model")
+@click.argument("store")
+@printing
+@running
+def evaluate_(model: str, store: str, output: Output) -> None:
+    """Score MODEL on STORE, against its labels where it has some.
+
+    \b
+    Example:
+      daskcluster evaluate model mnist.zarr --json
+    """
+    facts = evaluate(load_model(model), store, progress=output.progress)
+    output.result(facts, evaluate_lines(facts))
+
+
+def _init(init: str) -> Any:
+    if init in INITS:
+        return init
+    if not init.endswith(".npy"):
+        raise InputError(f"--init {init}: give one of {', '.join(INITS)}, or a .npy file of centres")
+    try:
+        return np.load(init, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"--init {init} cannot be read as centres: {error}") from error
+
+
+def _warn(message: Any, *_: Any, **__: Any) -> None:
+    click.echo(f"daskcluster: warning: {message}", err=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 bad usage or input, 1 failure, 130 Ctrl-C."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        return int(cli.main(arguments, prog_name="daskcluster", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("stopped", EXIT_INTERRUPTED)
+    except InputError as error:
+        return _say(f"error: {error}", EXIT_USAGE)
+    except (DaskClusterError, OSError, MemoryError) as error:
+        return _say(f"error: {error or type(error).__name__}", EXIT_FAILURE)
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(f"daskcluster: {text}", err=True)
+    return code
