@@ -40,9 +40,7 @@ class WriteLabels:
         self.build.write("labels", batch.start, labels)
         return np.bincount(labels, minlength=self.n_clusters), None
 
-    def merge(
-        self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
+    def merge(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return a + b
 
 

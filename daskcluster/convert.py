@@ -136,7 +136,9 @@ def convert_idx(
     >>> convert_idx(path, path.with_suffix(".zarr")).info.n_features
     3
     """
-    return _convert(_absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, progress)
+    return _convert(
+        _absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, progress
+    )
 
 
 def convert_npy(
@@ -160,7 +162,9 @@ def convert_npy(
     >>> convert_npy(path, path.with_suffix(".zarr")).info.dtype
     'float32'
     """
-    return _convert(_absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, progress)
+    return _convert(
+        _absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, progress
+    )
 
 
 def convert_rows(

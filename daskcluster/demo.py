@@ -27,9 +27,7 @@ def write_idx(path: Path, values: npt.NDArray[np.uint8]) -> None:
     path.write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes())
 
 
-def run_demo(
-    folder: str | os.PathLike[str], *, progress: Progress | None = None
-) -> dict[str, Any]:
+def run_demo(folder: str | os.PathLike[str], *, progress: Progress | None = None) -> dict[str, Any]:
     """Convert, fit, predict, evaluate and draw scikit-learn's bundled digits in ``folder``.
 
     Returns
@@ -60,7 +58,9 @@ def _check_folder(place: Path) -> None:
         raise InputError(f"{place} is a file: give a folder for the demo")
     foreign = sorted(p.name for p in place.iterdir() if p.name not in _MADE_HERE)
     if foreign:
-        raise InputError(f"{place} holds {foreign[0]!r}, which is not the demo's: give another folder")
+        raise InputError(
+            f"{place} holds {foreign[0]!r}, which is not the demo's: give another folder"
+        )
 
 
 def _draw(kmeans: KMeans, scores: dict[str, Any], pictures: list[Path]) -> None:

@@ -38,7 +38,9 @@ def check_row_type(dtype: Any, where: str) -> str:
     """Return the name of ``dtype`` if rows may have it; raise `InputError` otherwise."""
     name = str(getattr(dtype, "name", dtype))
     if name not in ROW_TYPES:
-        raise InputError(f"{where}: rows of type {name} are not supported; use {', '.join(ROW_TYPES)}")
+        raise InputError(
+            f"{where}: rows of type {name} are not supported; use {', '.join(ROW_TYPES)}"
+        )
     return name
 
 

@@ -11,7 +11,6 @@ from daskcluster.kernels.nearest import EASY_EXPONENT, Frame
 from daskcluster.plan import INTEGER_BOUNDS
 
 
-
 def survey(session: Session, name: str, n_rows: int, dtype: str) -> Moments:
     """Exact moments of the data; raises `InputError` for what is not finite."""
     exponent = 0

@@ -69,8 +69,12 @@ def convert() -> None:
 
 def _converting(command: Any) -> Any:
     for option in (
-        click.option("--labels", metavar="FILE", help="True classes: an IDX or NPY file of integers."),
-        click.option("--rows-per-chunk", type=click.IntRange(1), help="Rounded up to whole grains."),
+        click.option(
+            "--labels", metavar="FILE", help="True classes: an IDX or NPY file of integers."
+        ),
+        click.option(
+            "--rows-per-chunk", type=click.IntRange(1), help="Rounded up to whole grains."
+        ),
         click.option("--codec", type=click.Choice(CODECS), default="lz4", show_default=True),
         click.option("--overwrite", is_flag=True, help="Replace a store that is there."),
     ):
@@ -134,9 +138,13 @@ def info(path: str, output: Output) -> None:
 @click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
 @click.option("--max-iter", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--tol", type=click.FloatRange(0), default=1e-4, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given."
+)
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="lloyd", show_default=True)
-@click.option("--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none.")
+@click.option(
+    "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
 @printing
 @running
@@ -205,7 +213,9 @@ def _init(init: str) -> Any:
     if init in INITS:
         return init
     if not init.endswith(".npy"):
-        raise InputError(f"--init {init}: give one of {', '.join(INITS)}, or a .npy file of centres")
+        raise InputError(
+            f"--init {init}: give one of {', '.join(INITS)}, or a .npy file of centres"
+        )
     try:
         return np.load(init, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

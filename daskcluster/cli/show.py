@@ -113,7 +113,8 @@ def _contingency_lines(facts: dict[str, Any]) -> list[str]:
     width = max(len(str(table.max(initial=0))), *(len(name) for name in names)) + 2
     head = " " * 6 + "".join(name.rjust(width) for name in names)
     return [head] + [
-        f"{i:<6}" + "".join(str(n).rjust(width) for n in row) for i, row in enumerate(table.tolist())
+        f"{i:<6}" + "".join(str(n).rjust(width) for n in row)
+        for i, row in enumerate(table.tolist())
     ]
 
 

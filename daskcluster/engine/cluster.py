@@ -199,7 +199,9 @@ class ClusterBackend:
 
     def _assign(self, cut: Cut, only: list[int] | None) -> list[_Attempt]:
         """Even runs of blocks, in the workers' order: with the same workers, the same owners."""
-        seats = [a for a in sorted(self._threads) for _ in range(TASKS_PER_THREAD * self._threads[a])]
+        seats = [
+            a for a in sorted(self._threads) for _ in range(TASKS_PER_THREAD * self._threads[a])
+        ]
         parts = partitions(cut, self.n_threads)
         runs = [[part] for part in parts] if only is None else within(parts, only)
         return [
@@ -230,7 +232,9 @@ class ClusterBackend:
         new = sorted(set(here) - self._opened)
         if new:
             facts = self._client.run(_open_here, work, workers=new, on_error="return")
-            self._opened |= {address for address in new if _agrees(address, facts.get(address), work)}
+            self._opened |= {
+                address for address in new if _agrees(address, facts.get(address), work)
+            }
         self._threads = {a: n for a, n in here.items() if a in self._opened}
         limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
         self.memory_limit = min(limits, default=int(MEMORY_LIMIT))

@@ -70,7 +70,9 @@ class _Target:
         self._write(index[0].start, rows)
 
 
-def write_dask(x: da.Array, rows_per_block: int, write: Callable[[int, npt.NDArray[Any]], Any]) -> None:
+def write_dask(
+    x: da.Array, rows_per_block: int, write: Callable[[int, npt.NDArray[Any]], Any]
+) -> None:
     """Compute ``flat(x)`` on whatever Dask runs on; each task writes whole blocks of rows."""
     aligned = x.rechunk((rows_per_block, -1))
     # Every block is whole chunks of the target with one writer, so no lock is needed.

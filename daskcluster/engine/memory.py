@@ -98,7 +98,9 @@ class ProcessMemory:
 
     def _watch(self) -> None:
         if self._janitor is None or not self._janitor.is_alive():
-            self._janitor = threading.Thread(target=self._tidy, name="daskcluster-tidy", daemon=True)
+            self._janitor = threading.Thread(
+                target=self._tidy, name="daskcluster-tidy", daemon=True
+            )
             self._janitor.start()
 
     def _tidy(self) -> None:

@@ -22,7 +22,9 @@ class ThreadBackend:
 
     def __init__(self) -> None:
         self._alone = dask.config.get("scheduler", None) in _IN_THIS_THREAD
-        self.n_threads = 1 if self._alone else int(dask.config.get("num_workers", None) or CPU_COUNT)
+        self.n_threads = (
+            1 if self._alone else int(dask.config.get("num_workers", None) or CPU_COUNT)
+        )
         self.memory_limit = int(MEMORY_LIMIT)
         self.n_processes = 1
 

@@ -181,14 +181,18 @@ class _ZarrSource:
 @contextmanager
 def _temporary(n_bytes: int, what: str) -> Iterator[str]:
     """A place for a temporary store, where Dask keeps its temporary files."""
-    folder = tempfile.mkdtemp(prefix="daskcluster-", dir=dask.config.get("temporary-directory", None))
+    folder = tempfile.mkdtemp(
+        prefix="daskcluster-", dir=dask.config.get("temporary-directory", None)
+    )
     if n_bytes > (free := shutil.disk_usage(folder).free):
         shutil.rmtree(folder)
         raise InputError(
             f"{what} holds {n_bytes:,} bytes and {folder} has {free:,} free: set Dask's "
             "temporary-directory to a larger disk, or convert the data first"
         )
-    _LOG.warning("%s is written once to %s (%s bytes before compression)", what, folder, f"{n_bytes:,}")
+    _LOG.warning(
+        "%s is written once to %s (%s bytes before compression)", what, folder, f"{n_bytes:,}"
+    )
     try:
         yield os.path.join(folder, "rows.zarr")
     finally:

@@ -6,7 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -130,9 +135,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             self.n_features_in_ = data.n_features
             return self._adopt(data, X, options, progress)
 
-    def _adopt(
-        self, data: Dataset, X: Any, options: Options, progress: Progress | None
-    ) -> Self:
+    def _adopt(self, data: Dataset, X: Any, options: Options, progress: Progress | None) -> Self:
         fit: Fit = run_fit(data, options, memory_budget=self.memory_budget, progress=progress)
         best = fit.best
         self.cluster_centers_ = best.centers
@@ -209,14 +212,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return X
 
     def _validated(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
-        rows = validate_data(self, X, reset=reset, dtype=_ARRAY_TYPES, order="C", accept_sparse=False)
+        rows = validate_data(
+            self, X, reset=reset, dtype=_ARRAY_TYPES, order="C", accept_sparse=False
+        )
         array: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
         return array
 
     def _options(self, X: Any) -> Options:
         n_clusters = _integer("n_clusters", self.n_clusters, 1)
         init = self._init(X, n_clusters)
-        drawn = isinstance(init, str) and init == "random" or callable(init)
+        drawn = (isinstance(init, str) and init == "random") or callable(init)
         n_init = self.n_init
         if n_init == "auto" or isinstance(init, np.ndarray):
             n_init = 10 if drawn else 1
@@ -245,7 +250,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _init(self, X: Any, n_clusters: int) -> Any:
         if isinstance(self.init, str):
             if self.init not in INITS:
-                raise InputError(f"init={self.init!r} should be one of {INITS}, an array or a callable")
+                raise InputError(
+                    f"init={self.init!r} should be one of {INITS}, an array or a callable"
+                )
             return self.init
         if callable(self.init):
             random_state = check_random_state(self.random_state)
@@ -253,7 +260,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         try:
             return np.array(self.init, dtype=np.float64, order="C")
         except (TypeError, ValueError) as error:
-            raise InputError(f"init={self.init!r} should be one of {INITS}, an array or a callable") from error
+            raise InputError(
+                f"init={self.init!r} should be one of {INITS}, an array or a callable"
+            ) from error
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

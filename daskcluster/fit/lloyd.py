@@ -7,7 +7,7 @@ import numpy as np
 
 from daskcluster.engine import Session
 from daskcluster.kernels import exact
-from daskcluster.kernels.farthest import Farthest, FarRow
+from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
 from daskcluster.kernels.nearest import Floats
 from daskcluster.plan import Grid

@@ -113,7 +113,9 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelError(f"{path} is not a daskcluster model: write one with `daskcluster fit`") from error
+        raise ModelError(
+            f"{path} is not a daskcluster model: write one with `daskcluster fit`"
+        ) from error
     except (ValueError, OSError) as error:
         raise ModelError(f"{file} cannot be read ({error}): fit again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
@@ -156,7 +158,9 @@ def _restore(description: dict[str, Any], folder: Path) -> KMeans:
     params, fitted = description["params"], description["fitted"]
     centers = _read_centers(folder, description["centers"])
     if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):
-        raise ModelError(f"{folder}: centres of shape {centers.shape} do not fit the model; fit again")
+        raise ModelError(
+            f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
+        )
     init = centers if params["init"] in ("array", "callable") else params["init"]
     model = KMeans(**(params | {"init": init}))
     for name in _FITTED:

@@ -56,7 +56,10 @@ def carry(limbs: Ints) -> Ints:
 def to_ints(limbs: Ints) -> list[int]:
     """The values in grid units as Python integers, flattened."""
     rows = limbs.reshape(len(limbs), -1).tolist()
-    return [sum(v << (LIMB_BITS * i) for i, v in enumerate(column)) for column in zip(*rows, strict=True)]
+    return [
+        sum(v << (LIMB_BITS * i) for i, v in enumerate(column))
+        for column in zip(*rows, strict=True)
+    ]
 
 
 def cluster_sums(
@@ -163,7 +166,9 @@ def row_dots(a: Pieces, b: Pieces, n_rows: int) -> tuple[list[int], int]:
     lowest = min(sums, default=0)
     totals = [0] * n_rows
     for shift, dots in sums.items():
-        totals = [t + (int(v) << (shift - lowest)) for t, v in zip(totals, dots.tolist(), strict=True)]
+        totals = [
+            t + (int(v) << (shift - lowest)) for t, v in zip(totals, dots.tolist(), strict=True)
+        ]
     return totals, lowest
 
 
@@ -172,9 +177,7 @@ def scaled(total: int, exponent: int) -> Fraction:
     return Fraction(total) * Fraction(2) ** exponent
 
 
-def inertia(
-    squares: Fraction, sums: Ints, counts: Ints, centers: Floats, grid: Grid
-) -> float:
+def inertia(squares: Fraction, sums: Ints, counts: Ints, centers: Floats, grid: Grid) -> float:
     """``sum ||x||^2 - 2 sum C_k . S_k + sum n_k ||C_k||^2`` in exact arithmetic, rounded once.
 
     Parameters
@@ -232,5 +235,8 @@ def from_ints(values: list[int], n_limbs: int) -> Ints:
     limbs = np.empty((n_limbs, len(values)), dtype=np.int64)
     for i in range(n_limbs):
         top = i == n_limbs - 1
-        limbs[i] = [v >> (LIMB_BITS * i) if top else (v >> (LIMB_BITS * i)) % (1 << LIMB_BITS) for v in values]
+        limbs[i] = [
+            v >> (LIMB_BITS * i) if top else (v >> (LIMB_BITS * i)) % (1 << LIMB_BITS)
+            for v in values
+        ]
     return limbs

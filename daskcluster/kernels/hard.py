@@ -102,7 +102,9 @@ def moved(
     sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
     for start in range(0, count, _RUN):
         run = slice(start, start + _RUN) if picked is None else picked[start : start + _RUN]
-        sums += _run_sums(rows[run], None if before is None else before[run], after[run], n_clusters, grid)
+        sums += _run_sums(
+            rows[run], None if before is None else before[run], after[run], n_clusters, grid
+        )
         exact.carry(sums)
     return HardPartial(sums, counts.astype(np.int64), count)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from daskcluster.errors import InputError
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, sum_grid, square_grid
+from daskcluster.plan import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, square_grid, sum_grid
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.kernels import exact
+from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import tile_rows
 
 Floats = npt.NDArray[np.float64]
@@ -69,7 +70,9 @@ class _Scores:
     offset: float
 
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return rows @ self.weights.T
+        """``rows . weights`` in a buffer of this thread."""
+        out = scratch("product", (len(rows), len(self.weights)), self.weights.dtype)
+        return np.matmul(rows, self.weights.T, out=out)
 
 
 def _prepare(centers: Floats, frame: Frame, dtype: Any) -> _Scores:
@@ -137,7 +140,10 @@ class Nearest:
         known = norms is not None
         norms = norms if norms is not None else np.empty(len(rows), dtype=np.float32)
         local = np.zeros(len(rows), dtype=np.int32)
-        unsure = [self._label_tile(rows[t], local[t], norms[t], known) + t.start for t in self._tiles(rows)]
+        unsure = [
+            self._label_tile(rows[t], local[t], norms[t], known) + t.start
+            for t in self._tiles(rows)
+        ]
         left = np.concatenate(unsure) if unsure else np.empty(0, dtype=np.intp)
         for start in range(0, len(left), 1024):
             pick = left[start : start + 1024]
@@ -148,11 +154,13 @@ class Nearest:
         size = tile_rows(rows.shape[1], len(self.centers))
         return [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
 
-    def _label_tile(self, rows: Rows, labels: Labels, norms: Singles, known: bool) -> npt.NDArray[np.intp]:
+    def _label_tile(
+        self, rows: Rows, labels: Labels, norms: Singles, known: bool
+    ) -> npt.NDArray[np.intp]:
         """Fill ``labels`` (and ``norms`` unless known); return the rows that float32 leaves open."""
         # What overflows float32 becomes infinite or NaN, which leaves the row open.
         with np.errstate(over="ignore", invalid="ignore"):
-            tile = self.frame.rows32(rows, np.empty(rows.shape, dtype=np.float32))
+            tile = self.frame.rows32(rows, scratch("tile", rows.shape, np.float32))
             if not known:
                 norms[:] = _norms_above(tile)
             if len(self.centers) == 1:
@@ -167,7 +175,8 @@ class Nearest:
         """Labels of rows that float32 could not decide: float64 first, then integers."""
         moved = self.frame.rows64(rows)
         scores = self._double
-        values = scores.squares - 2 * scores.product(moved)
+        values = np.multiply(scores.product(moved), -2.0)
+        values += scores.squares
         margin = scores.slope * np.sqrt(np.einsum("ij,ij->i", moved, moved)) + scores.offset
         near = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
         labels = near.argmax(axis=1)
@@ -199,7 +208,9 @@ def _nearest_of_few(
     product: Singles, squares: Singles, margin: Singles
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """Labels, and which rows are certain; clusters lead, so that few long loops run."""
-    scores = squares[:, np.newaxis] - 2 * product.T
+    scores = np.ascontiguousarray(product.T)
+    scores *= -2
+    scores += squares[:, np.newaxis]
     near = ~(scores > scores.min(axis=0) + margin)
     return near.argmax(axis=0), near.sum(axis=0, dtype=np.uint8) == 1
 
@@ -208,7 +219,9 @@ def _nearest_of_many(
     product: Singles, squares: Singles, margin: Singles
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """The same for long rows of scores."""
-    scores = squares - 2 * product
+    scores = product
+    scores *= -2
+    scores += squares
     labels = scores.argmin(axis=1)
     rows = np.arange(len(scores))
     best = scores[rows, labels]

@@ -77,7 +77,9 @@ class Potentials(_Seeding):
 
     candidates: Floats | None = None
 
-    def step(self, batch: Batch, state: SeedState | None) -> tuple[list[tuple[int, list[int]]], SeedState]:
+    def step(
+        self, batch: Batch, state: SeedState | None
+    ) -> tuple[list[tuple[int, list[int]]], SeedState]:
         assert self.candidates is not None
         state = self.least(batch, state)
         new = np.minimum(distances(batch.rows, self.candidates, self), state.weights[:, np.newaxis])

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from zarr.abc.store import ByteRequest, Store as ZarrStore
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
@@ -56,7 +57,10 @@ def compressors(codec: str, itemsize: int) -> list[Any]:
     """Zarr's bytes-to-bytes codecs: a compressor, and the checksum that covers what it wrote."""
     if codec == "lz4":
         shuffle: Any = "noshuffle" if itemsize == 1 else "shuffle"
-        return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle, typesize=itemsize), Crc32cCodec()]
+        return [
+            BloscCodec(cname="lz4", clevel=1, shuffle=shuffle, typesize=itemsize),
+            Crc32cCodec(),
+        ]
     if codec == "zstd":
         return [ZstdCodec(level=0), Crc32cCodec()]
     if codec == "none":
@@ -127,7 +131,9 @@ def parse_info(attributes: Any, path: str) -> StoreInfo:
     try:
         return _parse(attributes)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise StoreError(f"{path}: damaged attributes ({error!r}); convert the source again") from error
+        raise StoreError(
+            f"{path}: damaged attributes ({error!r}); convert the source again"
+        ) from error
 
 
 def _parse(a: dict[str, Any]) -> StoreInfo:
