@@ -59,7 +59,7 @@ def predict_labels(
     Returns
     -------
     dict
-        n_rows, n_clusters, cluster_sizes, out, array (where Zarr finds the labels), passes, seconds.
+        n_rows, n_clusters, cluster_sizes, out, array (Zarr's path to the labels), passes, seconds.
     """
     began = time.perf_counter()
     store = open_store(store)
@@ -190,7 +190,7 @@ def _check_features(model: KMeans, data: Dataset) -> int:
     n_clusters, n_features = model.cluster_centers_.shape
     if data.n_features != n_features:
         raise InputError(
-            f"{data.name} has {data.n_features} features and the model {n_features}: give the store "
+            f"{data.name} has {data.n_features} features, the model {n_features}: give the store "
             "that belongs to the model, or fit a model to this one"
         )
     return int(n_clusters)

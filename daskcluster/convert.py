@@ -240,7 +240,7 @@ def _convert(
     overwrite: bool,
     progress: Progress | None,
 ) -> Store:
-    label_source = None if labels is None else open_source(os.path.abspath(labels))
+    label_source = None if labels is None else open_source(Path(labels).absolute())
     files = [source] if label_source is None else [source, label_source]
     with ThreadPoolExecutor(1) as pool:
         digests = [pool.submit(sha256, file.path) for file in files]
@@ -262,7 +262,7 @@ class _Facts(dict[str, Any]):
 
 def _absolute(path: str | os.PathLike[str], *, npy: bool) -> Source:
     """Open a source by absolute path: workers have working directories of their own."""
-    source = open_source(os.path.abspath(path))
+    source = open_source(Path(path).absolute())
     if isinstance(source, NpySource) != npy:
         found, verb = ("an NPY", "npy") if not npy else ("an IDX", "idx")
         raise InputError(f"{path} is {found} file: use `daskcluster convert {verb}`")
@@ -359,7 +359,7 @@ def _seal(
         moments=moments,
         sources=tuple(_with_digest(fact) for fact in facts),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(),
+        versions=dict(versions()),
     )
     build.seal(info.to_json())
 

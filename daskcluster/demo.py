@@ -1,4 +1,4 @@
-"""The whole job on data that scikit-learn ships: digits to IDX, to Zarr, to clusters, to pictures."""
+"""The whole job on data that scikit-learn ships: digits to IDX, Zarr, clusters and pictures."""
 
 import os
 from pathlib import Path

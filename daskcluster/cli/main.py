@@ -41,7 +41,7 @@ def cli() -> None:
 
     \b
     Example:
-      daskcluster convert idx train-images-idx3-ubyte.gz mnist.zarr --labels train-labels-idx1-ubyte.gz
+      daskcluster convert idx images.idx.gz mnist.zarr --labels labels.idx.gz
       daskcluster fit mnist.zarr model --k 10
       daskcluster evaluate model mnist.zarr
     """
@@ -91,7 +91,7 @@ def idx(images: str, store: str, output: Output, **options: Any) -> None:
 
     \b
     Example:
-      daskcluster convert idx train-images-idx3-ubyte.gz mnist.zarr --labels train-labels-idx1-ubyte.gz
+      daskcluster convert idx images.idx.gz mnist.zarr --labels labels.idx.gz
     """
     made = convert_idx(images, store, progress=output.progress, **options)
     output.result(store_facts(made), convert_lines(made))

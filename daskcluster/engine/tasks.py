@@ -115,6 +115,7 @@ class WorkerFacts:
     versions: dict[str, str]
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions that must agree between driver and workers."""
     names = ("daskcluster", "dask", "distributed", "numpy", "scipy", "zarr")

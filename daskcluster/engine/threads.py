@@ -1,7 +1,7 @@
 """Dask's schedulers in this process: threads, or the synchronous one where Dask is set to it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,7 +55,7 @@ class ThreadBackend:
             todo = [outcome.rest for outcome in finished if outcome.rest is not None]
         return outcomes, tasks
 
-    def _call(self, calls: list[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:
+    def _call(self, calls: Sequence[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:
         name = "daskcluster"
         graph: dict[Any, Any] = {(name, i): (call,) for i, call in enumerate(calls)}
         try:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dask.config
@@ -194,6 +195,6 @@ def _temporary(n_bytes: int, what: str) -> Iterator[str]:
         "%s is written once to %s (%s bytes before compression)", what, folder, f"{n_bytes:,}"
     )
     try:
-        yield os.path.join(folder, "rows.zarr")
+        yield str(Path(folder) / "rows.zarr")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -55,8 +55,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     random_state : int, RandomState instance or None, default=None
     algorithm : {'lloyd'}, default='lloyd'
     memory_budget : int, str or None, default=None
-        Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0 reads
-        every block anew, None takes a share of the memory there is. No result depends on it.
+        Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
+        reads every block anew, None takes a share of the memory. No result depends on it.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return self
 
     def predict(self, X: Any) -> Any:
-        """Label of the nearest centre for each row of ``X``; int32, lazy unless ``X`` is an array."""
+        """Label of the nearest centre for each row; int32, lazy unless ``X`` is an array."""
         X = self._checked(X)
         return self._apply(X, Label(self.cluster_centers_), np.int32, None)
 
@@ -226,7 +226,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         if n_init == "auto" or isinstance(init, np.ndarray):
             n_init = 10 if drawn else 1
         tol = self.tol
-        if not isinstance(tol, numbers.Real) or not 0 <= tol < np.inf:
+        if not _is_number(tol) or not 0 <= tol < np.inf:
             raise InputError(f"tol={tol!r} should be a number >= 0")
         if self.algorithm not in ALGORITHMS:
             raise InputError(f"algorithm={self.algorithm!r} should be one of {ALGORITHMS}")
@@ -270,7 +270,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return tags
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _integer(name: str, value: Any, lowest: int) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
+    if not _is_number(value) or not isinstance(value, numbers.Integral) or value < lowest:
         raise InputError(f"{name}={value!r} should be an integer >= {lowest}")
     return int(value)

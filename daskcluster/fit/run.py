@@ -1,4 +1,4 @@
-"""One fit from open data to finished result: check the memory, survey, seed, iterate, keep the best."""
+"""One fit of open data: check the memory, survey, seed, iterate, keep the best."""
 
 import time
 import warnings

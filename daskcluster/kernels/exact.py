@@ -63,7 +63,11 @@ def to_ints(limbs: Ints) -> list[int]:
 
 
 def cluster_sums(
-    rows: npt.NDArray[Any], labels: Ints, signs: Ints, n_clusters: int, grid: Grid
+    rows: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer[Any]],
+    signs: Ints,
+    n_clusters: int,
+    grid: Grid,
 ) -> Ints:
     """Exact ``S[j] = sum(signs[i] * rows[i] for labels[i] == j)``, limbs (n_limbs, k, d).
 
@@ -78,14 +82,18 @@ def cluster_sums(
     return carry(np.stack([pick @ limb for limb in limbs]))
 
 
-def _float_sums(rows: npt.NDArray[Any], labels: Ints, signs: Ints, n_clusters: int) -> Ints:
+def _float_sums(
+    rows: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]], signs: Ints, n_clusters: int
+) -> Ints:
     # 2**14 bytes stay below 2**24 and 2**14 32-bit integers below 2**53: every partial sum is an
     # integer that the float type holds, so the sum is exact in any order.
     sums = _selector(labels, signs.astype(rows.dtype), n_clusters) @ rows
     return np.asarray(sums).astype(np.int64)[np.newaxis]
 
 
-def _selector(labels: Ints, signs: npt.NDArray[Any], n_clusters: int) -> Any:
+def _selector(
+    labels: npt.NDArray[np.integer[Any]], signs: npt.NDArray[Any], n_clusters: int
+) -> Any:
     shape = (n_clusters, len(labels))
     return sparse.csr_array((signs, (labels, np.arange(len(labels)))), shape=shape)
 
@@ -101,13 +109,13 @@ def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
     The quotient is corrected by its exact remainder; integers of up to 2**53 divide directly.
     """
     if len(limbs) == 1 and np.abs(limbs).max(initial=0) <= 2**53:
-        return np.ldexp(limbs[0] / counts[:, np.newaxis], grid.exponent)
+        return np.asarray(np.ldexp(limbs[0] / counts[:, np.newaxis], grid.exponent))
     high, low = _two_floats(limbs)
     n = counts.astype(np.float64)[:, np.newaxis]
     quotient = high / n
     product, error = two_product(quotient, np.broadcast_to(n, quotient.shape))
     remainder = ((high - product) - error) + low
-    return np.ldexp(quotient + remainder / n, grid.exponent)
+    return np.asarray(np.ldexp(quotient + remainder / n, grid.exponent))
 
 
 def _two_floats(limbs: Ints) -> tuple[Floats, Floats]:

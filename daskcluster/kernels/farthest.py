@@ -66,7 +66,7 @@ def _distances(rows: npt.NDArray[Any], labels: Labels, centers: Floats) -> Float
 
 
 def _candidates(distances: Floats, n_far: int) -> npt.NDArray[np.intp]:
-    """Rows that may be among the ``n_far`` farthest: direct differences err by a few parts in 1e12."""
+    """Rows that may be among the ``n_far`` farthest: differences err by parts in 1e12 at most."""
     if len(distances) <= n_far:
         return np.arange(len(distances))
     cut = np.partition(distances, -n_far)[-n_far]

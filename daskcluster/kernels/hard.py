@@ -50,7 +50,7 @@ class Assign:
     """Reduction: label all rows, return what moved between the clusters.
 
     The partial is always the change from the labels of ``previous`` to those of ``centers``, also
-    where a block's state was lost: then both are computed. Without ``previous`` it is the whole sum.
+    where a block's state was lost: then both are computed. Without ``previous`` it is all rows.
     """
 
     centers: Floats
@@ -115,5 +115,5 @@ def _run_sums(
     ones = np.ones(len(rows), dtype=np.int64)
     sums = exact.cluster_sums(rows, after, ones, n_clusters, grid)
     if before is not None:
-        sums = sums + exact.cluster_sums(rows, before, -ones, n_clusters, grid)
+        sums += exact.cluster_sums(rows, before, -ones, n_clusters, grid)
     return sums

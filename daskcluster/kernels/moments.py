@@ -37,8 +37,8 @@ def largest_magnitude(rows: npt.NDArray[Any], first_row: int, name: str) -> floa
     bad = ~(np.abs(rows.astype(np.float64)) <= limit)
     row, column = (int(i) for i in np.argwhere(bad)[0])
     raise InputError(
-        f"{name}: row {first_row + row}, feature {column} is {rows[row, column]}: NaN, infinity and "
-        f"magnitudes above {limit:.3g} cannot be clustered; drop or impute such rows"
+        f"{name}: row {first_row + row}, feature {column} is {rows[row, column]}: NaN, infinity "
+        f"and magnitudes above {limit:.3g} cannot be clustered; drop or impute such rows"
     )
 
 
@@ -76,7 +76,8 @@ class Moments:
     def means(self) -> exact.Floats:
         """Column means, shape (n_features,), correctly rounded."""
         counts = np.array([self.n_rows])
-        return exact.mean(self.sums[:, np.newaxis], counts, self.sum_grid)[0]
+        means = exact.mean(self.sums[:, np.newaxis], counts, self.sum_grid)
+        return np.asarray(means[0])
 
     def total_variance(self) -> Fraction:
         """The sum of the columns' (population) variances."""

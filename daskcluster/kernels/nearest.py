@@ -157,7 +157,7 @@ class Nearest:
     def _label_tile(
         self, rows: Rows, labels: Labels, norms: Singles, known: bool
     ) -> npt.NDArray[np.intp]:
-        """Fill ``labels`` (and ``norms`` unless known); return the rows that float32 leaves open."""
+        """Fill ``labels``, and ``norms`` unless known; return the rows float32 leaves open."""
         # What overflows float32 becomes infinite or NaN, which leaves the row open.
         with np.errstate(over="ignore", invalid="ignore"):
             tile = self.frame.rows32(rows, scratch("tile", rows.shape, np.float32))
@@ -179,7 +179,7 @@ class Nearest:
         values += scores.squares
         margin = scores.slope * np.sqrt(np.einsum("ij,ij->i", moved, moved)) + scores.offset
         near = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
-        labels = near.argmax(axis=1)
+        labels: npt.NDArray[np.intp] = near.argmax(axis=1)
         open_rows = np.flatnonzero(near.sum(axis=1) > 1)
         if len(open_rows):
             labels[open_rows] = self._decide_exactly(rows[open_rows], near[open_rows])

@@ -20,4 +20,5 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     buffers: dict[str, npt.NDArray[np.uint8]] = _LOCAL.__dict__
     if name not in buffers or buffers[name].nbytes < size:
         buffers[name] = np.empty(size, dtype=np.uint8)
-    return buffers[name][:size].view(dtype).reshape(shape)
+    view: npt.NDArray[Any] = buffers[name][:size].view(dtype)
+    return view.reshape(shape)

@@ -26,7 +26,7 @@ _RUN_BYTES = 1 << 22
 
 
 def unit_exponent(total_variance: Fraction, dtype: str) -> int:
-    """Exponent of the unit of squared distance: 2**-24 of the total variance, 1 at least for integers."""
+    """Exponent of the unit of squared distance: 2**-24 of the variance; 0 at least for integers."""
     if total_variance <= 0:
         return 0
     ratio = total_variance
@@ -73,7 +73,7 @@ class _Seeding:
 
 @dataclass(frozen=True)
 class Potentials(_Seeding):
-    """Reduction: for each candidate, the sum over a block of least distances if it became a seed."""
+    """Reduction: for each candidate, a block's sum of least distances if it became a seed."""
 
     candidates: Floats | None = None
 

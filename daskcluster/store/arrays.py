@@ -25,7 +25,7 @@ def zarr_array(path: str | os.PathLike[str]) -> Any | None:
 
 @dataclass(frozen=True)
 class ZarrRows:
-    """Reads rows of any Zarr array, flattened to two dimensions. Its missing chunks are fill values."""
+    """Reads rows of any Zarr array, flattened; its missing chunks are fill values, as in Zarr."""
 
     array: Any
 
@@ -51,7 +51,7 @@ class ZarrRows:
     @property
     def in_place(self) -> bool:
         """Whether a row lies in one chunk, so that nothing is decoded twice or in vain."""
-        return self.array.ndim == 2 and self.array.chunks[1] >= self.array.shape[1]
+        return bool(self.array.ndim == 2 and self.array.chunks[1] >= self.array.shape[1])
 
     def read(self, block: Block) -> Batch:
         return Batch(block.start, self.rows(block.start, block.stop))

@@ -162,6 +162,6 @@ def _damaged(array: Any, start: int, stop: int, place: str, error: Exception) ->
         except Exception as found:
             name = "/".join(["c", str(chunk), *["0"] * (array.ndim - 1)])
             return StoreError(
-                f"{place}/{name}: chunk is damaged ({found}); restore it, or convert the source again"
+                f"{place}/{name}: chunk is damaged ({found}); restore it, or convert again"
             )
     return StoreError(f"{place}: rows {start} to {stop} could not be read ({error})")
