@@ -20,6 +20,7 @@ from daskcluster.kernels.outputs import Label
 from daskcluster.metrics import contingency_table, score_table
 from daskcluster.store import Build, Store, create_build, open_store
 from daskcluster.store.build import ArraySpec
+from daskcluster.store.layout import plain_path
 from daskcluster.store.reading import read_rows, root_attributes
 from daskcluster.survey import scale_of
 
@@ -105,11 +106,14 @@ def _describe(build: Build, store: Store, model: KMeans) -> dict[str, Any]:
 
 def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
     """All labels that `predict_labels` wrote, shape (n_rows,)."""
-    path = os.fspath(path)
+    path = plain_path(path)
     attributes = root_attributes(path)
     if not isinstance(attributes, dict) or attributes.get("format") != LABELS_FORMAT:
         raise InputError(f"{path} holds no labels: write them with `daskcluster predict`")
-    return read_rows(path, str(attributes["build"]), "labels", 0, int(attributes["n_rows"]))
+    build, n_rows = attributes.get("build"), attributes.get("n_rows")
+    if not isinstance(build, str) or type(n_rows) is not int:
+        raise InputError(f"{path}: damaged attributes; run `daskcluster predict` again")
+    return read_rows(path, build, "labels", 0, n_rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from daskcluster.engine import JsonLines, Progress, Silent, TextLine, local_cluster
+from daskcluster.engine import JsonLines, Progress, Silent, TextLine, local_cluster, parse_bytes
 
 Command = Callable[..., Any]
 
@@ -83,5 +83,5 @@ def _cluster(workers: int | None, threads: int | None, limit: str | None) -> Ite
             raise click.UsageError("--threads-per-worker and --memory-limit need --workers")
         yield
         return
-    with local_cluster(workers, threads or 1, limit or "auto"):
+    with local_cluster(workers, threads or 1, "auto" if limit is None else parse_bytes(limit)):
         yield

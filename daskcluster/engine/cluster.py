@@ -52,7 +52,7 @@ def local_cluster(
         n_workers=n_workers,
         threads_per_worker=threads_per_worker,
         memory_limit=memory_limit,
-        dashboard_address=None,
+        dashboard_address=":0",
     )
     with cluster, Client(cluster) as client:
         yield client
@@ -226,7 +226,7 @@ class ClusterBackend:
     def _look(self, work: Work) -> None:
         """See who is there, and set up who is new."""
         self._looked = time.monotonic()
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
         here = {a: w["nthreads"] for a, w in workers.items() if w.get("status") != "closing"}
         self._opened &= set(here)
         new = sorted(set(here) - self._opened)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,12 @@ from daskcluster.engine.protocols import Reader
 from daskcluster.plan import Cut
 
 BlockFunction = Callable[[Any], npt.NDArray[Any]]
+
+
+def temporary_directory() -> str | None:
+    """Where Dask is told to keep temporary files; None for the system's own place."""
+    place: str | None = dask.config.get("temporary-directory", None)
+    return place
 
 
 def is_dask_array(x: Any) -> bool:

@@ -29,8 +29,11 @@ def parse_bytes(size: str | int | float) -> int:
     1048576
     """
     try:
+        # Dask reads "GB" as one gigabyte; without a number it is more likely a slip.
+        if isinstance(size, str) and not any(c.isdigit() for c in size):
+            raise ValueError(size)
         n_bytes = int(dask.utils.parse_bytes(size))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{size!r} is not a size: write it like 512MiB or 2GB") from error
     if n_bytes < 0:
         raise InputError(f"{size!r} is negative; a size is 0 or more")

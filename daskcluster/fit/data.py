@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dask.config
 import numpy as np
 import numpy.typing as npt
 
 from daskcluster.convert import convert_dask, convert_rows
 from daskcluster.engine import Progress, Reader, Session
-from daskcluster.engine.lazy import is_dask_array
+from daskcluster.engine.lazy import is_dask_array, temporary_directory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import Moments
@@ -93,22 +92,28 @@ def dataset(X: Any, progress: Progress | None = None) -> Iterator[Dataset]:
         Zarr arrays whose rows lie in one chunk each are read in place. Others, and Dask arrays,
         are written once to a temporary store, which is deleted afterwards.
     """
-    if isinstance(X, (str, os.PathLike)):
-        X = zarr_array(X) or open_store(X)
-    if isinstance(X, Store):
-        yield store_dataset(X)
-    elif isinstance(X, np.ndarray):
-        yield array_dataset(X)
-    elif is_dask_array(X):
+    if is_dask_array(X):
         with _temporary(X.nbytes, "a Dask array") as path:
             yield store_dataset(convert_dask(X, path, progress=progress))
-    else:
-        rows = open_rows(X)
-        if rows.in_place:
-            yield zarr_dataset(rows)
-        else:
-            with _temporary(X.nbytes, f"{X.store_path}, whose rows span chunks,") as path:
-                yield store_dataset(convert_rows(_ZarrSource(rows), path, progress=progress))
+        return
+    data = view(X)
+    if not isinstance(data.reader, ZarrRows) or data.reader.in_place:
+        yield data
+        return
+    with _temporary(data.nbytes, f"{data.name}, whose rows span chunks,") as path:
+        yield store_dataset(convert_rows(_ZarrSource(data.reader), path, progress=progress))
+
+
+def view(X: Any) -> Dataset:
+    """The rows of anything but a Dask array, where they are: for reading once."""
+    if isinstance(X, (str, os.PathLike)):
+        array = zarr_array(X)
+        X = open_store(X) if array is None else array
+    if isinstance(X, Store):
+        return store_dataset(X)
+    if isinstance(X, np.ndarray):
+        return array_dataset(X)
+    return zarr_dataset(open_rows(X))
 
 
 def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
@@ -139,8 +144,10 @@ def array_dataset(X: npt.NDArray[Any]) -> Dataset:
 def zarr_dataset(rows: ZarrRows) -> Dataset:
     """The rows of somebody's Zarr array, read in place."""
     dtype = check_row_type(rows.array.dtype, rows.token)
-    row_bytes = rows.n_features * np.dtype(dtype).itemsize
-    cut = cut_blocks(rows.n_rows, rows.rows_per_chunk, row_bytes)
+    itemsize = np.dtype(dtype).itemsize
+    # Chunks of some columns may span all rows: whole chunks would then be all of the data.
+    per_chunk = rows.rows_per_chunk if rows.in_place else chunk_rows(rows.n_features, itemsize)
+    cut = cut_blocks(rows.n_rows, per_chunk, rows.n_features * itemsize)
     return Dataset(str(rows.array.store_path), rows.n_rows, rows.n_features, dtype, rows, cut)
 
 
@@ -183,7 +190,7 @@ class _ZarrSource:
 def _temporary(n_bytes: int, what: str) -> Iterator[str]:
     """A place for a temporary store, where Dask keeps its temporary files."""
     folder = tempfile.mkdtemp(
-        prefix="daskcluster-", dir=dask.config.get("temporary-directory", None)
+        prefix="daskcluster-", dir=temporary_directory()
     )
     if n_bytes > (free := shutil.disk_usage(folder).free):
         shutil.rmtree(folder)

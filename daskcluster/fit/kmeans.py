@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from daskcluster.engine import Progress, TextLine
 from daskcluster.engine.lazy import is_dask_array, lazy_rows, map_rows
 from daskcluster.errors import InputError
-from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
+from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like, view
 from daskcluster.fit.inertia import inertia_of
 from daskcluster.fit.run import Fit, Options, run_fit
 from daskcluster.kernels.outputs import Apply, Distance, Label
@@ -191,19 +191,15 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             return np.concatenate([rows for _, rows in parts])
         if is_dask_array(X):
             return map_rows(X, function, dtype, width)
-        with dataset(X) as data:
-            return lazy_rows(data.reader, data.cut, function, dtype, width)
+        data = view(X)
+        return lazy_rows(data.reader, data.cut, function, dtype, width)
 
     def _checked(self, X: Any) -> Any:
         """``X`` with the number of features that was fitted."""
         check_is_fitted(self)
         if is_array_like(X):
             return self._validated(X, reset=False)
-        if is_dask_array(X):
-            n_features = int(np.prod(X.shape[1:]))
-        else:
-            with dataset(X) as data:
-                n_features = data.n_features
+        n_features = int(np.prod(X.shape[1:])) if is_dask_array(X) else view(X).n_features
         if n_features != self.n_features_in_:
             raise InputError(
                 f"X has {n_features} features, but {type(self).__name__} is expecting "

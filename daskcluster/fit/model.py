@@ -9,6 +9,8 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,18 +51,41 @@ def check_model_path(path: str | os.PathLike[str], overwrite: bool) -> None:
 def save_model(model: KMeans, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a fitted estimator to ``path``; raises `ModelError` if something is there."""
     check_model_path(path, overwrite)
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, model.cluster_centers_, allow_pickle=False)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     name = f"centers-{digest[:16]}.npy"
-    _write_atomically(folder / name, buffer.getvalue())
     text = json.dumps(_describe(model, name, digest), indent=1, allow_nan=False)
-    _write_atomically(folder / "model.json", text.encode())
-    for old in folder.glob("centers-*.npy"):
-        if old.name != name:
-            old.unlink()
+    with _made(Path(path)) as folder:
+        try:
+            _write_atomically(folder / name, buffer.getvalue())
+            _write_atomically(folder / "model.json", text.encode())
+        finally:
+            _drop_unnamed(folder)
+
+
+def _drop_unnamed(folder: Path) -> None:
+    """Delete the centres that ``model.json`` does not name: those before, or those in vain."""
+    file = folder / "model.json"
+    text = file.read_text() if file.exists() else ""
+    for centers in folder.glob("centers-*.npy"):
+        if centers.name not in text:
+            centers.unlink()
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[Path]:
+    """The folder; it and its parents go again if they were made here and anything goes wrong."""
+    absolute = folder.absolute()
+    missing = [p for p in (absolute, *absolute.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except BaseException:
+        for made in missing:
+            with suppress(OSError):
+                made.rmdir()
+        raise
 
 
 def _describe(model: KMeans, centers_file: str, digest: str) -> dict[str, Any]:
@@ -148,7 +173,7 @@ def load_model(path: str | os.PathLike[str]) -> KMeans:
     description = read_model(path)
     try:
         return _restore(description, Path(path))
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path}: damaged model ({error!r}); fit again") from error
@@ -168,6 +193,8 @@ def _restore(description: dict[str, Any], folder: Path) -> KMeans:
     shape = fitted["sample_shape_"]
     model.cluster_centers_ = centers
     model.cluster_sizes_ = np.array(fitted["cluster_sizes_"], dtype=np.int64)
+    if model.cluster_sizes_.shape != (len(centers),):
+        raise ModelError(f"{folder}: sizes of other clusters than its centres; fit again")
     model.sample_shape_ = None if shape is None else tuple(shape)
     model._n_features_out = len(centers)
     return model

@@ -107,7 +107,13 @@ def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
     """``S / n`` rounded to the nearest float64, for limbs (n_limbs, k, d) and counts (k,) > 0.
 
     The quotient is corrected by its exact remainder; integers of up to 2**53 divide directly.
+    Two float64 hold two limbs and not three, and a quotient below the normal range would be
+    rounded twice: those are divided as Python integers.
     """
+    if len(limbs) > 2 or grid.exponent < -960:
+        pairs = zip(to_ints(limbs), np.repeat(counts, limbs.shape[2]).tolist(), strict=True)
+        quotients = [float(scaled(total, grid.exponent) / count) for total, count in pairs]
+        return np.array(quotients, dtype=np.float64).reshape(limbs.shape[1:])
     if len(limbs) == 1 and np.abs(limbs).max(initial=0) <= 2**53:
         return np.asarray(np.ldexp(limbs[0] / counts[:, np.newaxis], grid.exponent))
     high, low = _two_floats(limbs)

@@ -162,7 +162,11 @@ def _passed(weights: Weights, left: int) -> int:
 
 
 def distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Weights:
-    """Squared distances in whole units, rounded down exactly; shape (n_rows, n_points)."""
+    """Squared distances in whole units, ``floor(d / unit + 1/3)`` exactly; (n_rows, n_points).
+
+    Distances of rows on a binary grid, such as float32 far from the origin, are themselves whole or
+    half units: a third is a place to round at where none of them lies.
+    """
     out = np.empty((len(rows), len(points)), dtype=np.int64)
     size = max(_RUN_BYTES // (8 * (rows.shape[1] + len(points))), 1)
     for start in range(0, len(rows), size):
@@ -175,15 +179,16 @@ def _run_distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Wei
     bound = INTEGER_BOUNDS.get(job.dtype)
     if bound is not None and 4 * rows.shape[1] * bound * bound <= 2**53:
         # Products of such integers, and all their sums, are float64 without rounding.
-        return np.ldexp(_products(rows.astype(np.float64), points)[0], -job.unit).astype(np.int64)
+        whole = _products(rows.astype(np.float64), points)[0].astype(np.int64)
+        return (3 * whole + (1 << job.unit)) // (3 << job.unit)
     values, errors = _products(job.frame.rows64(rows), job.frame.rows64(points))
     scale = 2 * job.frame.exponent - job.unit
-    low = np.floor(np.ldexp(values - errors, scale))
-    high = np.floor(np.ldexp(values + errors, scale))
+    low = np.floor(np.ldexp(values - errors, scale) + 1 / 3)
+    high = np.floor(np.ldexp(values + errors, scale) + 1 / 3)
     out = np.maximum(low, 0).astype(np.int64)
     for i, j in np.argwhere(low != high).tolist():
         distance = exact.squared_distance(rows[i].astype(np.float64), points[j])
-        out[i, j] = distance // Fraction(2) ** job.unit
+        out[i, j] = (distance / Fraction(2) ** job.unit + Fraction(1, 3)) // 1
     return out
 
 

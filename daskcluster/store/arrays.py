@@ -12,14 +12,15 @@ import zarr
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Block
-from daskcluster.store.layout import zarr_store
+from daskcluster.store.layout import plain_path, zarr_store
 
 
 def zarr_array(path: str | os.PathLike[str]) -> Any | None:
     """The Zarr array at a path or URL, or None if there is something else."""
     try:
-        return zarr.open_array(zarr_store(os.fspath(path), read_only=True), mode="r")
-    except (FileNotFoundError, ValueError, KeyError, TypeError, NotADirectoryError):
+        return zarr.open_array(zarr_store(plain_path(path), read_only=True), mode="r")
+    # Something else, or damaged metadata: Zarr raises whatever its parsers can think of.
+    except Exception:
         return None
 
 

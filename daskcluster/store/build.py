@@ -1,10 +1,13 @@
 """Writing: a build's arrays, then one atomic write that makes them the store."""
 
 import os
+import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,39 @@ from daskcluster.store.layout import (
     FORMAT,
     compressors,
     is_url,
+    plain_path,
     zarr_store,
 )
+
+# A chunk of zeros is written too, else it could not be told from a lost one.
+_CONFIG: Any = {"write_empty_chunks": True}
+
+
+class _Writers:
+    """The writers of this process: whoever gives the build up shuts them out, and waits."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._writing = 0
+        self._shut = False
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._changed:
+            if self._shut:
+                raise StoreError("the build was given up while it was being written")
+            self._writing += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writing -= 1
+                self._changed.notify_all()
+
+    def shut_out(self) -> None:
+        with self._changed:
+            self._shut = True
+            self._changed.wait_for(lambda: self._writing == 0)
 
 
 @dataclass(frozen=True)
@@ -46,8 +80,10 @@ class Build:
     n_rows: int
     rows_per_chunk: int
     codec: str
-    fresh: bool
-    """Whether nothing was at ``path`` before, so that giving up removes all of it."""
+    root: str | None
+    """Where nothing was at ``path`` before, the nearest folder that was: giving up removes all
+    between the two. None where a store is being replaced."""
+    _writers: _Writers = field(default_factory=_Writers, repr=False, compare=False)
 
     @property
     def folder(self) -> str:
@@ -58,7 +94,10 @@ class Build:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_arrays"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_arrays", "_writers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _writers=_Writers())
 
     def create_array(self, spec: ArraySpec) -> None:
         """Write the array's metadata; its chunks come from `write`."""
@@ -71,16 +110,22 @@ class Build:
             dtype=dtype,
             compressors=compressors(self.codec, dtype.itemsize),
             fill_value=spec.fill_value,
-            # A chunk of zeros is written too, else it could not be told from a lost one.
-            config={"write_empty_chunks": True},
+            config=_CONFIG,
         )
 
     def write(self, name: str, start: int, rows: npt.NDArray[Any]) -> None:
         """Write ``rows`` from row ``start`` on: whole chunks, or what ends the array."""
-        if name not in self._arrays:
-            store = zarr_store(self.path, read_only=False)
-            self._arrays[name] = zarr.open_array(store, path=f"{self.folder}/{name}", mode="r+")
-        self._arrays[name][start : start + len(rows)] = rows
+        with self._writers.writing():
+            if name not in self._arrays:
+                store = zarr_store(self.path, read_only=False)
+                found: Any = zarr.open_array(store, path=f"{self.folder}/{name}", mode="r+")
+                # Opening takes no configuration, and it is not kept with the array.
+                again = zarr.AsyncArray(found.metadata, found.store_path, config=_CONFIG)
+                self._arrays[name] = zarr.Array(again)
+            self._arrays[name][start : start + len(rows)] = rows
+            if not _exists(f"{self.path}/{self.folder}/zarr.json"):
+                # Another process gave the build up meanwhile: what was just written goes too.
+                self._delete_arrays()
 
     def seal(self, attributes: dict[str, Any]) -> None:
         """Make this build the store: one atomic write; then delete the build it replaces."""
@@ -91,17 +136,35 @@ class Build:
         if not is_url(self.path):
             _sync(Path(self.path) / "zarr.json")
             _sync(Path(self.path))
-        for name in [n for n in group.group_keys() if n.startswith("build-") and n != self.folder]:
+        for name in [n for n in group.group_keys() if _is_build(n) and n != self.folder]:
             del group[name]
 
     def discard(self) -> None:
-        """Give the build up: leave what was at the path before, or nothing."""
-        if self.fresh:
-            _delete(self.path)
-        else:
-            group = zarr.open_group(zarr_store(self.path, read_only=False), mode="r+")
-            if self.folder in group:
-                del group[self.folder]
+        """Give the build up: leave what was at the path before, or nothing.
+
+        A build that is sealed stays: what it replaced may be gone already.
+        """
+        self._writers.shut_out()
+        if self._sealed():
+            return
+        # This first: late writers of other processes look for it.
+        _delete(f"{self.path}/{self.folder}/zarr.json")
+        if self.root is not None:
+            _delete(f"{self.path}/zarr.json")
+        self._delete_arrays()
+
+    def _sealed(self) -> bool:
+        try:
+            group = zarr.open_group(zarr_store(self.path, read_only=True), mode="r")
+        except Exception:  # never opened, or damaged: not sealed by this build
+            return False
+        given = group.attrs.get(ATTRIBUTE)
+        return isinstance(given, dict) and given.get("build") == self.id
+
+    def _delete_arrays(self) -> None:
+        _delete(f"{self.path}/{self.folder}")
+        if self.root is not None and not is_url(self.path):
+            _delete_empty(Path(self.path).absolute(), Path(self.root))
 
 
 def create_build(
@@ -121,21 +184,22 @@ def create_build(
         Something is there that ``overwrite`` does not allow to replace: a file, a folder or Zarr
         group of another ``kind`` (never replaced), or a store (replaced with ``overwrite``).
     """
-    path = os.fspath(path)
+    path = plain_path(path)
     compressors(codec, 1)
-    fresh = _check_target(path, overwrite, kind)
-    return Build(path, uuid.uuid4().hex[:12], n_rows, rows_per_chunk, codec, fresh)
+    root = _check_target(path, overwrite, kind)
+    return Build(path, uuid.uuid4().hex[:12], n_rows, rows_per_chunk, codec, root)
 
 
-def _check_target(path: str, overwrite: bool, kind: str) -> bool:
+def _check_target(path: str, overwrite: bool, kind: str) -> str | None:
+    """The `Build.root` of a build at ``path``; raises `StoreError` if none may begin there."""
     names = list(_names(path))
     if not names:
-        return True
+        return "" if is_url(path) else str(_nearest_folder(path))
     if "zarr.json" not in names or not _is_of_kind(path, kind):
         raise StoreError(f"{path} exists and is not a {kind}: choose another place")
     if not overwrite:
         raise StoreError(f"{path} exists: choose another place, or replace it with --overwrite")
-    return False
+    return None
 
 
 def _names(path: str) -> Iterator[str]:
@@ -148,22 +212,38 @@ def _names(path: str) -> Iterator[str]:
     elif Path(path).exists():
         raise StoreError(f"{path} is a file: a store is a folder, choose another place")
     else:
-        parent = next(p for p in Path(path).absolute().parents if p.exists())
+        parent = _nearest_folder(path)
         if not parent.is_dir() or not os.access(parent, os.W_OK):
             raise StoreError(f"{path} cannot be made: {parent} is not a folder one may write to")
+
+
+def _nearest_folder(path: str) -> Path:
+    absolute = Path(path).absolute()
+    return next(p for p in (absolute, *absolute.parents) if p.exists())
 
 
 def _is_of_kind(path: str, kind: str) -> bool:
     """Whether a Zarr group is sealed as ``kind``, or was begun: it holds nothing but builds."""
     try:
         group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
-    except (FileNotFoundError, ValueError, KeyError):
+        given = group.attrs.get(ATTRIBUTE)
+        if isinstance(given, dict):
+            return given.get("format") == kind
+        names = list(group.group_keys()) + list(group.array_keys())
+    except Exception:  # foreign metadata makes Zarr raise whatever its parsers can think of
         return False
-    given = group.attrs.get(ATTRIBUTE)
-    if isinstance(given, dict):
-        return given.get("format") == kind
-    names = list(group.group_keys()) + list(group.array_keys())
-    return bool(names) and all(name.startswith("build-") for name in names)
+    return bool(names) and not group.attrs and all(_is_build(name) for name in names)
+
+
+def _is_build(name: str) -> bool:
+    return re.fullmatch("build-[0-9a-f]{12}", name) is not None
+
+
+def _exists(path: str) -> bool:
+    if is_url(path):
+        fs, inner = fsspec.core.url_to_fs(path)
+        return bool(fs.exists(inner))
+    return Path(path).exists()
 
 
 def _delete(path: str) -> None:
@@ -171,8 +251,22 @@ def _delete(path: str) -> None:
         fs, inner = fsspec.core.url_to_fs(path)
         if fs.exists(inner):
             fs.rm(inner, recursive=True)
-    else:
+    elif Path(path).is_dir():
         shutil.rmtree(path, ignore_errors=True)
+    else:
+        Path(path).unlink(missing_ok=True)
+
+
+def _delete_empty(path: Path, root: Path) -> None:
+    """Remove the folders from ``path`` up to ``root``, which stays, as long as they are empty."""
+    while path != root:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        path = path.parent
 
 
 def _sync_tree(root: Path) -> None:

@@ -1,10 +1,12 @@
 """Names, codecs and attributes of a store; where its bytes lie."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
@@ -23,6 +25,12 @@ ATTRIBUTE = "daskcluster"
 CODECS = ("lz4", "zstd", "none")
 
 
+def plain_path(path: str | os.PathLike[str]) -> str:
+    """The path or URL as text; a URL of this file system becomes the path it names."""
+    text = os.fspath(path)
+    return fsspec.core.url_to_fs(text)[1] if text.startswith("file://") else text
+
+
 def is_url(path: str) -> bool:
     """Whether ``path`` names something that is not on this file system."""
     return "://" in path
@@ -33,6 +41,10 @@ def zarr_store(path: str, *, read_only: bool) -> ZarrStore:
     if is_url(path):
         return FsspecStore.from_url(path, read_only=read_only)
     return LocalStore(Path(path).absolute(), read_only=read_only)
+
+
+# Zarr looks for these to learn what is there; every other key is a chunk's.
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 class MissingChunk(StoreError):  # noqa: N818 - it says what happened, and is only caught as such
@@ -46,7 +58,7 @@ class StrictStore(WrapperStore[ZarrStore]):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         value = await super().get(key, prototype, byte_range)
-        if value is None and "/c/" in f"/{key}":
+        if value is None and not key.endswith(_METADATA):
             raise MissingChunk(
                 f"{self._store}: chunk {key} is missing; restore it, or convert the source again"
             )
@@ -113,6 +125,9 @@ class StoreInfo:
         }
 
 
+# Of a float64, subnormal ones included.
+_LARGEST_EXPONENT = 1074
+
 _PLAIN = (
     "build", "n_rows", "n_features", "dtype", "rows_per_chunk", "grain", "codec", "created",
     "versions",
@@ -138,11 +153,18 @@ def parse_info(attributes: Any, path: str) -> StoreInfo:
 
 def _parse(a: dict[str, Any]) -> StoreInfo:
     for name in ("n_rows", "n_features", "rows_per_chunk", "grain"):
-        if not isinstance(a[name], int) or a[name] < 1:
+        if type(a[name]) is not int or a[name] < 1:
             raise ValueError(f"{name}={a[name]!r}")
-    if a["dtype"] not in ROW_TYPES or not str(a["build"]).isalnum():
+    for name in ("build", "dtype", "codec", "created"):
+        if not isinstance(a[name], str):
+            raise ValueError(f"{name}={a[name]!r}")
+    if a["dtype"] not in ROW_TYPES or not a["build"].isalnum():
         raise ValueError(f"dtype={a['dtype']!r}, build={a['build']!r}")
-    shape = tuple(int(n) for n in a["sample_shape"])
+    if not isinstance(a["versions"], dict):
+        raise ValueError(f"versions={a['versions']!r}")
+    shape = tuple(a["sample_shape"])
+    if not all(type(n) is int and n > 0 for n in shape):
+        raise ValueError(f"sample_shape={shape!r}")
     if math.prod(shape) != a["n_features"]:
         raise ValueError(f"sample_shape={shape!r}")
     names = None if a["class_names"] is None else tuple(str(n) for n in a["class_names"])
@@ -158,7 +180,10 @@ def _parse(a: dict[str, Any]) -> StoreInfo:
 def _parse_moments(a: dict[str, Any]) -> Moments:
     given = a["moments"]
     empty = np.empty((0, 0), dtype=np.int64)
-    moments = Moments(a["n_rows"], a["dtype"], int(given["exponent"]), empty, empty)
+    exponent = given["exponent"]
+    if type(exponent) is not int or abs(exponent) > _LARGEST_EXPONENT:
+        raise ValueError(f"exponent={exponent!r}")
+    moments = Moments(a["n_rows"], a["dtype"], exponent, empty, empty)
     if {len(given["sums"]), len(given["squares"])} != {a["n_features"]}:
         raise ValueError("moments of other columns")
     sums = from_ints(given["sums"], moments.sum_grid.n_limbs)

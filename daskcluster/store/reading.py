@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.codecs import Crc32cCodec
 
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
@@ -20,6 +21,7 @@ from daskcluster.store.layout import (
     StrictStore,
     is_url,
     parse_info,
+    plain_path,
     zarr_store,
 )
 
@@ -49,6 +51,10 @@ class Store:
     def reader(self, *, with_labels: bool = False) -> "StoreReader":
         """A reader of this build's rows."""
         return StoreReader(self.path, self.info.build, with_labels)
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop``, shape (stop - start, n_features), in the stored type."""
+        return read_rows(self.path, self.info.build, "data", start, stop)
 
     def labels(self) -> npt.NDArray[np.int32]:
         """All true classes as codes, shape (n_rows,), -1 where unknown."""
@@ -105,9 +111,31 @@ def open_store(path: "str | os.PathLike[str] | Store") -> Store:
     """
     if isinstance(path, Store):
         return path
-    path = os.fspath(path)
-    attributes = root_attributes(path)
-    return Store(path if is_url(path) else str(Path(path).absolute()), parse_info(attributes, path))
+    path = plain_path(path)
+    info = parse_info(root_attributes(path), path)
+    _check_array(path, info, "data", (info.n_features,), info.dtype)
+    if info.class_names is not None:
+        _check_array(path, info, "labels", (), "int32")
+    return Store(path if is_url(path) else str(Path(path).absolute()), info)
+
+
+def _check_array(
+    path: str, info: StoreInfo, name: str, row_shape: tuple[int, ...], dtype: str
+) -> None:
+    """Raise `StoreError` for an array that is not what the attributes of the store say."""
+    array = build_array(path, info.build, name)
+    found = (array.shape, array.chunks, array.dtype.name)
+    expected = ((info.n_rows, *row_shape), (info.rows_per_chunk, *row_shape), dtype)
+    if found != expected:
+        raise StoreError(
+            f"{path}: build-{info.build}/{name} has shape, chunks and type {found}, the store says "
+            f"{expected}; convert the source again"
+        )
+    if not any(isinstance(codec, Crc32cCodec) for codec in array.compressors[-1:]):
+        raise StoreError(
+            f"{path}: the chunks of build-{info.build}/{name} have no checksum; convert the source "
+            "again"
+        )
 
 
 def root_attributes(path: str) -> Any:
@@ -117,12 +145,14 @@ def root_attributes(path: str) -> Any:
     try:
         group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
         attributes = group.attrs.asdict()
-    except (FileNotFoundError, ValueError, KeyError, TypeError, NotADirectoryError) as error:
+        begun = any(name.startswith("build-") for name in group.group_keys())
+    # Damaged metadata makes Zarr raise whatever its parsers can think of.
+    except Exception as error:
         raise StoreError(
             f"{path} is not a daskcluster store ({type(error).__name__}): write one with "
             "`daskcluster convert`"
         ) from error
-    if ATTRIBUTE not in attributes and any(n.startswith("build-") for n in group.group_keys()):
+    if ATTRIBUTE not in attributes and begun:
         raise StoreError(
             f"{path} was never sealed: its conversion did not end; run the same "
             "`daskcluster convert` again with --overwrite"
@@ -135,8 +165,11 @@ def build_array(path: str, build: str, name: str) -> Any:
     store = StrictStore(zarr_store(path, read_only=True))
     try:
         return zarr.open_array(store, path=f"build-{build}/{name}", mode="r")
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: array build-{build}/{name} is missing; convert again") from error
+    except Exception as error:
+        raise StoreError(
+            f"{path}: array build-{build}/{name} is missing or damaged ({type(error).__name__}); "
+            "convert again"
+        ) from error
 
 
 def read_rows(path: str, build: str, name: str, start: int, stop: int) -> npt.NDArray[Any]:

@@ -1,0 +1,160 @@
+"""Peak resident memory of workers that fit a store, against workers that only opened it.
+
+A cluster of its own for each: the idle workers import the package and open the store; the others
+fit it. The peak is the kernel's (VmHWM), so nothing between two samples is missed. Beside it the
+account by addition: `daskcluster.plan.fit_bytes`, the bound that is checked before a fit.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import Any
+
+import psutil
+from benchlib import arguments, data_files, emit, emit_run, scratch_folder
+from sklearn.exceptions import ConvergenceWarning
+
+from daskcluster import KMeans, open_store
+from daskcluster.convert import convert_rows
+from daskcluster.engine import local_cluster, parse_bytes
+from daskcluster.fit.data import Dataset, store_dataset
+from daskcluster.plan import STATE_BYTES_PER_ROW, WORKER_OVERHEAD, fit_bytes, sum_grid, tile_rows
+from daskcluster.sources import open_source
+
+EXAMPLE = "python scripts/measure_memory.py --store /tmp/mnist600k.zarr --k 10 --workers 2"
+TARGET_MB = 350
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    return arguments(
+        __doc__,
+        EXAMPLE,
+        store={"metavar": "PATH", "help": "default: one is made of scikit-learn's digits"},
+        k={"type": int, "default": 10},
+        workers={"type": int, "default": 2},
+        threads={"type": int, "default": 1, "help": "of each worker"},
+        max_iter={"type": int, "default": 5},
+        memory_budget={"default": "0", "help": "of decoded blocks (default %(default)s)"},
+        init={"choices": ("k-means++", "random"), "default": "k-means++"},
+        seed={"type": int, "default": 0},
+    )
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has ever held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))
+
+
+def open_and_measure(path: str) -> int:
+    """What a worker does that has not been given any work: open the store."""
+    open_store(path).reader().identity()
+    return peak_bytes()
+
+
+def idle_peaks(path: str, options: argparse.Namespace) -> list[int]:
+    """Peaks of the workers of a fresh cluster that opened the store."""
+    with local_cluster(options.workers, options.threads) as client:
+        return sorted(client.run(open_and_measure, path).values())
+
+
+def fit_peaks(path: str, options: argparse.Namespace) -> tuple[list[int], KMeans]:
+    """Peaks of the workers of a fresh cluster that fitted the store."""
+    model = KMeans(
+        options.k,
+        init=options.init,
+        n_init=1,
+        tol=0,
+        max_iter=options.max_iter,
+        random_state=options.seed,
+        memory_budget=options.memory_budget,
+    )
+    with local_cluster(options.workers, options.threads) as client:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(path)
+        return sorted(client.run(peak_bytes).values()), model
+
+
+def account(data: Dataset, options: argparse.Namespace) -> dict[str, int]:
+    """Bytes of one worker by addition, as `daskcluster.fit.run.check_memory` adds them."""
+    block = data.cut.rows_per_block * (data.nbytes // data.n_rows)
+    limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
+    bound = fit_bytes(block, options.threads, data.n_features, options.k, limbs)
+    tile = tile_rows(data.n_features, options.k)
+    return {
+        "block_bytes": block,
+        "rows_per_tile": tile,
+        "float32_tile_bytes": 4 * tile * data.n_features,
+        "fixed_bytes": WORKER_OVERHEAD,
+        "fit_bytes": bound,
+        "state_bytes": STATE_BYTES_PER_ROW * -(-data.n_rows // options.workers),
+        "budget_bytes": parse_bytes(options.memory_budget),
+    }
+
+
+def _mb(n_bytes: float) -> float:
+    return round(n_bytes / 1e6, 1)
+
+
+def report(data: Dataset, options: argparse.Namespace) -> None:
+    """Measure both, print the lines."""
+    path = data.name
+    idle = idle_peaks(path, options)
+    emit("idle", peak_mb=[_mb(p) for p in idle])
+    fitted, model = fit_peaks(path, options)
+    emit(
+        "fit",
+        peak_mb=[_mb(p) for p in fitted],
+        n_iter=model.n_iter_,
+        passes=round(model.passes_, 3),
+        seconds=round(model.seconds_, 3),
+    )
+    parts = account(data, options)
+    bound = parts["fit_bytes"] + parts["state_bytes"] + parts["budget_bytes"]
+    emit("account", **parts, bound_bytes=bound)
+    over = max(fitted) - min(idle)
+    facts: dict[str, Any] = {
+        "idle_mb": _mb(min(idle)),
+        "fit_mb": _mb(max(fitted)),
+        "over_idle_mb": _mb(over),
+        "bound_over_idle_mb": _mb(bound),
+        "target_over_idle_mb": TARGET_MB,
+    }
+    emit("result", **facts)
+    print(
+        f"a worker peaks at {facts['fit_mb']:.0f} MB, {facts['over_idle_mb']:.0f} MB above an idle "
+        f"one (target {TARGET_MB}); the bound by addition is {facts['bound_over_idle_mb']:.0f} MB "
+        f"({over / bound:.2f} of it used)"
+    )
+
+
+def main() -> None:
+    """Run on a folder that is deleted afterwards."""
+    options = parse()
+    with scratch_folder() as scratch:
+        if options.store is None:
+            images = open_source(data_files("digits", scratch, 20_000)[0])
+            store = convert_rows(images, scratch / "rows.zarr")
+        else:
+            store = open_store(options.store)
+        data = store_dataset(store)
+        emit_run(
+            __file__,
+            options,
+            n_rows=data.n_rows,
+            n_features=data.n_features,
+            dtype=data.dtype,
+            bytes=data.nbytes,
+            n_blocks=len(data.cut),
+        )
+        report(data, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Fixtures that several modules share."""
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+
+@pytest.fixture(scope="session")
+def _two_workers():
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(_two_workers):
+    """The active client of a cluster of two worker processes, which is started once."""
+    with Client(_two_workers) as client:
+        yield client
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,223 @@
+"""The engine on worker processes: owners, lost workers, retries, refusals."""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster, get_worker
+
+from daskcluster import KMeans, convert_npy
+from daskcluster.engine import Session, cluster
+from daskcluster.engine.cluster import ClusterBackend
+from daskcluster.errors import EngineError, InputError
+from daskcluster.kernels.batch import Batch
+from daskcluster.plan import Cut
+
+
+@dataclass(frozen=True)
+class IndexReader:
+    token: str = "index"
+    in_memory = False
+
+    def read(self, block):
+        return Batch(block.start, np.arange(block.start, block.stop, dtype=np.int64)[:, None])
+
+    def identity(self):
+        return "one"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Which worker had each block, and how often it had seen it before."""
+
+    padding: object = None
+    state_kind: str | None = "visits"
+
+    def step(self, batch, state):
+        visits = 0 if state is None else state
+        return {batch.start: (get_worker().address, visits)}, visits + 1
+
+    def merge(self, a, b):
+        assert not set(a) & set(b)
+        return a | b
+
+
+@dataclass(frozen=True)
+class DieOnce:
+    """Kills its worker at one block, the first time."""
+
+    flag: Path
+    state_kind: str | None = None
+
+    def step(self, batch, state):
+        if batch.start == 30 and not self.flag.exists():
+            self.flag.touch()
+            os._exit(1)
+        return int(batch.rows.sum()), None
+
+    def merge(self, a, b):
+        return a + b
+
+
+@dataclass(frozen=True)
+class DieAlways:
+    state_kind = None
+
+    def step(self, batch, state):
+        os._exit(1)
+
+    def merge(self, a, b):
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Fail:
+    state_kind = None
+
+    def step(self, batch, state):
+        raise InputError(f"rows from {batch.start} are bad")
+
+    def merge(self, a, b):
+        raise AssertionError
+
+
+def _what_is_left():
+    from daskcluster.engine.memory import MEMORY  # noqa: PLC0415 - that of the worker
+
+    return len(MEMORY._states), len(MEMORY._runs)
+
+
+def session(n_rows=100, rows=10, reader=None):
+    return Session(reader or IndexReader(), Cut(n_rows, rows), n_rows * 8, memory_budget=0)
+
+
+@pytest.fixture
+def own_cluster():
+    """A cluster that a test may harm."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
+        Client(made) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("padding", [None, np.zeros(20_000)], ids=["argument", "future"])
+def test_blocks_keep_their_owners(client, padding):
+    with session() as run:
+        first = run.reduce(Owner(padding), "own")
+        second = run.reduce(Owner(padding), "own")
+    assert {visits for _, visits in first.values()} == {0}
+    assert {visits for _, visits in second.values()} == {1}
+    assert {b: w for b, (w, _) in first.items()} == {b: w for b, (w, _) in second.items()}
+    assert len({worker for worker, _ in first.values()}) == 2
+
+
+def test_named_blocks_go_to_their_owners(client):
+    with session() as run:
+        first = run.reduce(Owner(), "own")
+        some = run.reduce(Owner(), "own", [1, 8])
+    assert {b: w for b, (w, _) in some.items()} == {b: first[b][0] for b in (10, 80)}
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 3, 4, 40])
+def test_tasks_grow_with_threads_and_not_with_chunks(client, n_blocks):
+    with session(n_blocks * 10) as run:
+        run.reduce(Owner(), "own")
+        assert run.n_tasks == min(n_blocks, 2 * 2)
+
+
+def test_a_run_leaves_nothing_on_the_workers(client):
+    with session() as run:
+        run.reduce(Owner(), "own")
+    assert set(client.run(_what_is_left).values()) == {(0, 0)}
+
+
+def test_a_killed_worker_costs_time_only(own_cluster, tmp_path):
+    with session() as run:
+        assert run.reduce(DieOnce(tmp_path / "died"), "sum") == 100 * 99 // 2
+    assert (tmp_path / "died").exists()
+
+
+def test_a_step_that_kills_every_worker_ends_with_an_error(own_cluster, monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.1)
+    with pytest.raises(EngineError, match="lost with their worker"), session() as run:
+        run.reduce(DieAlways(), "die")
+
+
+def test_an_error_of_a_step_is_not_tried_again(client):
+    with pytest.raises(InputError, match="rows from"), session() as run:
+        run.reduce(Fail(), "fail")
+
+
+def test_no_worker_is_an_error_after_a_while(monkeypatch):
+    monkeypatch.setattr(cluster, "NO_WORKER_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.05)
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0") as made,
+        Client(made),
+        pytest.raises(EngineError, match="no worker"),
+        session(),
+    ):
+        pass
+
+
+def test_a_late_worker_gets_blocks(own_cluster, monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.0)
+    with session() as run:
+        before = run.reduce(Owner(), "own")
+        own_cluster.cluster.scale(3)
+        own_cluster.wait_for_workers(3)
+        after = run.reduce(Owner(), "own")
+    assert len({w for w, _ in before.values()}) == 2
+    assert len({w for w, _ in after.values()}) == 3
+
+
+def test_an_asynchronous_client_is_refused(client):
+    class Asynchronous:
+        asynchronous = True
+
+    with pytest.raises(InputError, match="asynchronous"):
+        ClusterBackend(Asynchronous())
+
+
+def test_another_build_on_a_worker_is_refused(client):
+    @dataclass(frozen=True)
+    class PerProcess(IndexReader):
+        def identity(self):
+            return str(os.getpid())
+
+    with pytest.raises(EngineError, match="sees another build"), session(reader=PerProcess()):
+        pass
+
+
+def test_arrays_in_memory_stay_in_this_process(client, rng):
+    X = rng.normal(size=(200, 3))
+    kmeans = KMeans(3, random_state=0).fit(X)
+    assert isinstance(kmeans.labels_, np.ndarray)
+    assert kmeans.passes_ == 0
+
+
+def test_a_worker_killed_during_a_fit_changes_no_bit(own_cluster, tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.2)
+    X = rng.integers(0, 255, (300_000, 16), dtype=np.uint8)
+    np.save(tmp_path / "rows.npy", X)
+    store = convert_npy(tmp_path / "rows.npy", tmp_path / "rows.zarr", rows_per_chunk=1)
+    options = {"n_clusters": 12, "random_state": 3, "tol": 0, "max_iter": 40}
+    process = next(iter(own_cluster.run(os.getpid).values()))
+
+    def kill():
+        time.sleep(1.0)
+        os.kill(process, 9)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    harmed = KMeans(**options).fit(store)
+    killer.join()
+    calm = KMeans(**options).fit(X)
+    assert harmed.cluster_centers_.tobytes() == calm.cluster_centers_.tobytes()
+    assert harmed.inertia_ == calm.inertia_
+    assert harmed.n_iter_ == calm.n_iter_

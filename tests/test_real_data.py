@@ -1,0 +1,97 @@
+"""The notebook's figures on the real files; they are named by environment variables."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daskcluster import KMeans, convert_idx
+from daskcluster.assess import evaluate
+from daskcluster.seeding import take_rows
+
+VARIABLES = {"mnist": "MNIST_DATA_PATH", "fashion-mnist": "FASHION_MNIST_DATA_PATH"}
+REFERENCE = Path(__file__).parent / "data"
+
+
+def _folder(name):
+    given = os.environ.get(VARIABLES[name])
+    if not given:
+        pytest.skip(f"{VARIABLES[name]} is not set")
+    return Path(given)
+
+
+def _file(folder, stem):
+    found = [p for p in (folder / stem, folder / f"{stem}.gz") if p.exists()]
+    assert found, f"{folder} holds neither {stem} nor {stem}.gz"
+    return found[0]
+
+
+@pytest.fixture(scope="module", params=VARIABLES)
+def real(request, tmp_path_factory):
+    """A name and the store of its 60,000 training images."""
+    folder = _folder(request.param)
+    images = _file(folder, "train-images-idx3-ubyte")
+    labels = _file(folder, "train-labels-idx1-ubyte")
+    place = tmp_path_factory.mktemp("real") / "train.zarr"
+    return request.param, convert_idx(images, place, labels=labels)
+
+
+def _digest(labels):
+    return hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
+
+
+def _start(name, k, start, store):
+    reference = json.loads((REFERENCE / "hard_kmeans.json").read_text())[f"{name}_k{k}_{start}"]
+    if start == "notebook_start":
+        return np.load(REFERENCE / "notebook_starts.npz")[f"{name}_k{k}_init"], reference
+    return _rows(store, reference["init_rows"]), reference
+
+
+def _rows(store, indices):
+    from daskcluster.fit.data import store_dataset  # noqa: PLC0415 - only here
+
+    with store_dataset(store).session(0, None) as session:
+        return take_rows(session, indices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["notebook_start", "rows_start"])
+@pytest.mark.parametrize("k", [5, 10])
+def test_the_notebooks_figures(real, k, start):
+    name, store = real
+    init, reference = _start(name, k, start, store)
+    model = KMeans(k, init=init, tol=0, max_iter=1000).fit(store)
+    scores = evaluate(model, store)
+    for field in ("inertia", "purity", "gini"):
+        np.testing.assert_allclose(scores[field], reference[field], rtol=1e-12)
+    assert scores["inertia"] == model.inertia_
+    assert model.cluster_sizes_.tolist() == reference["cluster_sizes"]
+    assert _digest(model.labels_.compute()) == reference["labels_sha256"]
+    moved = sum(entry["shift"] > 0 for entry in model.history_)
+    # The notebooks counted the step that led to their start.
+    assert moved + (start == "notebook_start") == reference["updates_that_moved_a_centre"]
+
+
+@pytest.mark.slow
+def test_twenty_clusters_which_the_notebooks_never_got(real):
+    _, store = real
+    init = _rows(store, list(range(0, 60_000, 3_000)))
+    model = KMeans(20, init=init, tol=0, max_iter=1000).fit(store)
+    rows = store.rows(0, 60_000)
+    centers, labels = _plain_lloyd(rows.astype(np.float64), init)
+    assert model.converged_
+    np.testing.assert_array_equal(model.labels_.compute(), labels)
+    np.testing.assert_allclose(model.cluster_centers_, centers, rtol=1e-12, atol=1e-12)
+
+
+def _plain_lloyd(X, centers):
+    """Lloyd's algorithm in plain NumPy and float64, to the fixed point."""
+    while True:
+        labels = ((centers * centers).sum(axis=1) - X @ (2 * centers).T).argmin(axis=1)
+        new = np.stack([X[labels == j].mean(axis=0) for j in range(len(centers))])
+        if (new == centers).all():
+            return centers, labels
+        centers = new
