@@ -1,6 +1,7 @@
 """Source files to a sealed store: write the blocks, read them back, seal."""
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -181,7 +182,7 @@ def convert_rows(
     """Write any `Rows` as a sealed store; what the other converters share."""
     dtype = check_row_type(rows.dtype, rows.path)
     classes = _classes(rows, labels)
-    per_chunk = chunk_rows(rows.n_features, np.dtype(dtype).itemsize, rows_per_chunk)
+    per_chunk = chunk_rows(rows.n_rows, rows.n_features, np.dtype(dtype).itemsize, rows_per_chunk)
     with _building(store, rows.n_rows, per_chunk, codec, overwrite) as build:
         build.create_array(ArraySpec("data", (rows.n_features,), dtype))
         if labels is not None and classes is not None:
@@ -199,7 +200,7 @@ def convert_dask(
     """Write a Dask array as a store, computed on whatever Dask runs on."""
     rows = _DaskRows(flat(x))
     dtype = check_row_type(rows.dtype, rows.path)
-    per_chunk = chunk_rows(rows.n_features, np.dtype(dtype).itemsize)
+    per_chunk = chunk_rows(rows.n_rows, rows.n_features, np.dtype(dtype).itemsize)
     with _building(store, rows.n_rows, per_chunk, "lz4", False) as build:
         build.create_array(ArraySpec("data", (rows.n_features,), dtype))
         write_dask(rows.array, per_chunk, partial(_write, build, rows.path))
@@ -242,13 +243,18 @@ def _convert(
 ) -> Store:
     label_source = None if labels is None else open_source(Path(labels).absolute())
     files = [source] if label_source is None else [source, label_source]
+    stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        digests = [pool.submit(sha256, file.path) for file in files]
+        digests = [pool.submit(sha256, file.path, stop) for file in files]
         facts = tuple(_Facts(file, digest) for file, digest in zip(files, digests, strict=True))
-        return convert_rows(
-            source, store, facts=facts, labels=label_source, rows_per_chunk=rows_per_chunk,
-            codec=codec, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
+        try:
+            return convert_rows(
+                source, store, facts=facts, labels=label_source, rows_per_chunk=rows_per_chunk,
+                codec=codec, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        finally:
+            # A refusal must not wait for the digest of 100 GB.
+            stop.set()
 
 
 class _Facts(dict[str, Any]):

@@ -16,6 +16,7 @@ MIB = 1 << 20
 CHUNK_BYTES = 8 * MIB
 SMALLEST_BLOCK_BYTES = 4 * MIB
 BLOCKS_KEPT_APART = 256
+SMALLEST_CUT = 16
 LIMB_BITS = 48
 GRID_BITS = 96
 INT64_SAFE_BITS = 62
@@ -52,11 +53,17 @@ def grain_rows(n_features: int) -> int:
     return min(max(nearest, 32), 65536)
 
 
-def chunk_rows(n_features: int, itemsize: int, rows_per_chunk: int | None = None) -> int:
-    """Rows of a chunk: whole grains near 8 MiB, or the asked-for number rounded up to grains."""
+def chunk_rows(
+    n_rows: int, n_features: int, itemsize: int, rows_per_chunk: int | None = None
+) -> int:
+    """Rows of a chunk: whole grains near 8 MiB, or the asked-for number rounded up to grains.
+
+    Small data is cut into some sixteen chunks, so that threads share it evenly.
+    """
     grain = grain_rows(n_features)
     if rows_per_chunk is None:
-        return grain * max(CHUNK_BYTES // (grain * n_features * itemsize), 1)
+        grains = max(CHUNK_BYTES // (grain * n_features * itemsize), 1)
+        return grain * min(grains, -(-n_rows // (SMALLEST_CUT * grain)))
     if rows_per_chunk < 1:
         raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
     return grain * -(-rows_per_chunk // grain)

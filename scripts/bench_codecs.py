@@ -148,7 +148,8 @@ def main() -> None:
     with scratch_folder() as scratch:
         rows = read_source(source_of(options, scratch))
         n_rows, n_features = rows.shape
-        cut = Cut(n_rows, chunk_rows(n_features, rows.itemsize, options.rows_per_chunk))
+        per_chunk = chunk_rows(n_rows, n_features, rows.itemsize, options.rows_per_chunk)
+        cut = Cut(n_rows, per_chunk)
         emit_run(
             __file__,
             options,

@@ -1,6 +1,6 @@
 """Naive oracles: plain loops over exact fractions. Slow, short, and shaped like the definitions."""
 
-from dataclasses import dataclass
+from collections import namedtuple
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +13,7 @@ def fractions(table):
 
 def distance(row, center):
     """Squared Euclidean distance of two lists of fractions."""
-    return sum(((x - c) ** 2 for x, c in zip(row, center, strict=True)), Fraction(0))
+    return sum((x - c) ** 2 for x, c in zip(row, center, strict=True))
 
 
 def nearest(rows, centers):
@@ -29,13 +29,13 @@ def nearest(rows, centers):
     return np.array(labels, dtype=np.int32)
 
 
+def unit_of(grid):
+    return Fraction(2) ** grid.exponent
+
+
 def on_grid(value, unit):
     """A fraction rounded to the nearest multiple of ``unit``, ties to the even one."""
     return round(value / unit) * unit
-
-
-def unit_of(grid):
-    return Fraction(2) ** grid.exponent
 
 
 def sums(rows, labels, n_clusters, unit):
@@ -58,7 +58,7 @@ def mean(total, count):
 def direct_inertia(rows, labels, centers):
     """The sum of squared differences, exact."""
     rows, centers = fractions(rows), fractions(centers)
-    return sum((distance(row, centers[i]) for row, i in zip(rows, labels, strict=True)), Fraction(0))
+    return sum(distance(row, centers[i]) for row, i in zip(rows, labels, strict=True))
 
 
 def inertia(squares, totals, counts, centers):
@@ -76,16 +76,8 @@ def farthest(rows, labels, centers):
     return sorted(gaps, key=lambda one: (-one[0], one[1]))
 
 
-@dataclass
-class Run:
-    centers: np.ndarray
-    labels: np.ndarray
-    inertia: float
-    n_iter: int
-    converged: bool
-    sizes: list
-    history: list
-    """(inertia, empty clusters) of every iteration."""
+# The history holds (inertia, empty clusters) of every iteration.
+Run = namedtuple("Run", "centers labels inertia n_iter converged sizes history")
 
 
 def variance(rows):

@@ -8,9 +8,11 @@ from strategies import CHECK
 from daskcluster.errors import BudgetError, InputError
 from daskcluster.plan import (
     BLOCKS_KEPT_APART,
+    CHUNK_BYTES,
     INTEGER_BOUNDS,
     MIB,
     ROW_TYPES,
+    SMALLEST_CUT,
     TASKS_PER_THREAD,
     Cut,
     check_fits,
@@ -40,19 +42,28 @@ def test_a_grain_is_the_nearest_power_of_two(n_features):
         assert 0.5**0.5 <= grain / target <= 2**0.5 * (1 + 1 / int(target))
 
 
-@given(st.integers(1, 10**6), st.sampled_from([1, 2, 4, 8]), st.integers(1, 10**7))
+@given(
+    st.integers(1, 10**9),
+    st.integers(1, 10**6),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 10**7),
+)
 @CHECK
-def test_chunks_are_whole_grains(n_features, itemsize, rows):
+def test_chunks_are_whole_grains(n_rows, n_features, itemsize, rows):
     grain = grain_rows(n_features)
-    assert chunk_rows(n_features, itemsize) % grain == 0
-    asked = chunk_rows(n_features, itemsize, rows)
+    chunk = chunk_rows(n_rows, n_features, itemsize)
+    assert chunk % grain == 0
+    # No more than 8 MiB, nor than a sixteenth of the rows, if a grain is not already more.
+    assert chunk == grain or chunk * n_features * itemsize <= CHUNK_BYTES
+    assert chunk == grain or (chunk - grain) * SMALLEST_CUT < n_rows
+    asked = chunk_rows(n_rows, n_features, itemsize, rows)
     assert asked % grain == 0
     assert rows <= asked < rows + grain
 
 
 def test_no_rows_per_chunk_is_refused():
     with pytest.raises(InputError, match="rows_per_chunk=0 should be >= 1"):
-        chunk_rows(3, 1, 0)
+        chunk_rows(9, 3, 1, 0)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint64", "float16", "complex128", "object"])
@@ -150,7 +161,7 @@ def test_tiles_are_powers_of_two(n_features, n_clusters):
 def test_what_does_not_fit_is_refused_with_the_way_out():
     needed = fit_bytes(8 * MIB, 4, 784, 10, 1)
     check_fits(needed, 5, needed + 5, 4)
-    with pytest.raises(BudgetError, match="4 threads needs .* fewer threads per worker"):
+    with pytest.raises(BudgetError, match=r"4 threads needs .* fewer threads per worker"):
         check_fits(needed, 6, needed + 5, 4)
 
 

@@ -64,7 +64,12 @@ def demo(folder: str, output: Output) -> None:
 
 @cli.group()
 def convert() -> None:
-    """Write source files as a chunked, checksummed Zarr store."""
+    """Write source files as a chunked, checksummed Zarr store.
+
+    \b
+    Example:
+      daskcluster convert idx images.idx.gz mnist.zarr --labels labels.idx.gz
+    """
 
 
 def _converting(command: Any) -> Any:

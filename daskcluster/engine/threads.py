@@ -56,13 +56,43 @@ class ThreadBackend:
         return outcomes, tasks
 
     def _call(self, calls: Sequence[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:
-        name = "daskcluster"
-        graph: dict[Any, Any] = {(name, i): (call,) for i, call in enumerate(calls)}
+        running = _Running()
+        graph: dict[Any, Any] = {
+            ("daskcluster", i): (partial(running.count, call),) for i, call in enumerate(calls)
+        }
         try:
             if self._alone:
                 return list(dask.get(graph, list(graph)))
             return list(dask.threaded.get(graph, list(graph), num_workers=self.n_threads))
         except BaseException:
-            # Ctrl-C reaches this thread only: the others stop at their next block.
+            # An error, or Ctrl-C, ends Dask's call and not the other threads: they stop at their
+            # next block, and whoever cleans up must not meet them.
             stop.set()
+            running.wait()
             raise
+
+
+class _Running:
+    """Counts the tasks that run now."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._n = 0
+        self._ended = False
+
+    def count(self, call: Callable[[], Outcome]) -> Outcome:
+        with self._changed:
+            if self._ended:
+                raise RuntimeError("the run has ended")
+            self._n += 1
+        try:
+            return call()
+        finally:
+            with self._changed:
+                self._n -= 1
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.wait_for(lambda: self._n == 0)

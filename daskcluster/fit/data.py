@@ -136,7 +136,7 @@ def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
 def array_dataset(X: npt.NDArray[Any]) -> Dataset:
     """The rows of an array in memory."""
     n_rows, n_features = X.shape
-    rows = min(chunk_rows(n_features, X.itemsize), max(1024, n_rows // 16))
+    rows = min(chunk_rows(n_rows, n_features, X.itemsize), max(1024, n_rows // 16))
     dtype = check_row_type(X.dtype, "X")
     return Dataset("X", n_rows, n_features, dtype, ArrayReader(X), Cut(n_rows, rows))
 
@@ -146,7 +146,9 @@ def zarr_dataset(rows: ZarrRows) -> Dataset:
     dtype = check_row_type(rows.array.dtype, rows.token)
     itemsize = np.dtype(dtype).itemsize
     # Chunks of some columns may span all rows: whole chunks would then be all of the data.
-    per_chunk = rows.rows_per_chunk if rows.in_place else chunk_rows(rows.n_features, itemsize)
+    per_chunk = (
+        rows.rows_per_chunk if rows.in_place else chunk_rows(rows.n_rows, rows.n_features, itemsize)
+    )
     cut = cut_blocks(rows.n_rows, per_chunk, rows.n_features * itemsize)
     return Dataset(str(rows.array.store_path), rows.n_rows, rows.n_features, dtype, rows, cut)
 
@@ -189,9 +191,7 @@ class _ZarrSource:
 @contextmanager
 def _temporary(n_bytes: int, what: str) -> Iterator[str]:
     """A place for a temporary store, where Dask keeps its temporary files."""
-    folder = tempfile.mkdtemp(
-        prefix="daskcluster-", dir=temporary_directory()
-    )
+    folder = tempfile.mkdtemp(prefix="daskcluster-", dir=temporary_directory())
     if n_bytes > (free := shutil.disk_usage(folder).free):
         shutil.rmtree(folder)
         raise InputError(

@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,12 +18,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskcluster.engine import Progress, TextLine
 from daskcluster.engine.lazy import is_dask_array, lazy_rows, map_rows
-from daskcluster.errors import InputError
+from daskcluster.errors import InputError, ModelError
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like, view
 from daskcluster.fit.inertia import inertia_of
+from daskcluster.fit.model import read_centers, read_model, write_model
 from daskcluster.fit.run import Fit, Options, run_fit
 from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.plan import ROW_TYPES
+
+_SAVED = (
+    "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
+    "dtype_", "n_samples_", "n_features_in_", "source_",
+)  # fmt: skip
 
 INITS = ("k-means++", "random")
 ALGORITHMS = ("lloyd",)
@@ -176,11 +183,23 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted model as a folder of JSON and NPY; read back by `load_model`."""
-        # The model room knows the estimator, so the estimator asks for it when it is used.
-        from daskcluster.fit.model import save_model  # noqa: PLC0415
-
         check_is_fitted(self)
-        save_model(self, path, overwrite=overwrite)
+        names = getattr(self, "feature_names_in_", None)
+        fitted = {name: getattr(self, name) for name in _SAVED} | {
+            "cluster_sizes_": self.cluster_sizes_.tolist(),
+            "sample_shape_": None if self.sample_shape_ is None else list(self.sample_shape_),
+            "feature_names_in_": None if names is None else list(names),
+        }
+        centers = self.cluster_centers_
+        write_model(path, self._plain_params(), fitted, centers, overwrite=overwrite)
+
+    def _plain_params(self) -> dict[str, Any]:
+        """Options as JSON; initial centres and callables are named, not stored."""
+        params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
+        params["random_state"] = int(self.seed_)
+        if not isinstance(self.init, str):
+            params["init"] = "callable" if callable(self.init) else "array"
+        return params
 
     def _apply(self, X: Any, function: Label | Distance, dtype: Any, width: int | None) -> Any:
         """``function`` of all rows: at once for arrays, lazily for all else."""
@@ -274,3 +293,56 @@ def _integer(name: str, value: Any, lowest: int) -> int:
     if not _is_number(value) or not isinstance(value, numbers.Integral) or value < lowest:
         raise InputError(f"{name}={value!r} should be an integer >= {lowest}")
     return int(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def load_model(path: str | os.PathLike[str]) -> KMeans:
+    """Read a fitted estimator back; it has no ``labels_``, those come from `KMeans.predict`.
+
+    Raises
+    ------
+    ModelError
+        Not a model, of another format, or damaged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, load_model
+    >>> path = getfixture("tmp_path") / "model"
+    >>> KMeans(n_clusters=1).fit(np.array([[1.0], [3.0]])).save(path)
+    >>> load_model(path).cluster_centers_
+    array([[2.]])
+    """
+    description = read_model(path)
+    try:
+        return _restore(description, Path(path))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path}: damaged model ({error!r}); fit again") from error
+
+
+def _restore(description: dict[str, Any], folder: Path) -> KMeans:
+    params, fitted = description["params"], description["fitted"]
+    centers = read_centers(folder, description["centers"])
+    if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):
+        raise ModelError(
+            f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
+        )
+    init = centers if params["init"] in ("array", "callable") else params["init"]
+    model = KMeans(**(params | {"init": init}))
+    for name in _SAVED:
+        setattr(model, name, fitted[name])
+    shape, names = fitted["sample_shape_"], fitted["feature_names_in_"]
+    model.cluster_centers_ = centers
+    model.cluster_sizes_ = np.array(fitted["cluster_sizes_"], dtype=np.int64)
+    if model.cluster_sizes_.shape != (len(centers),):
+        raise ModelError(f"{folder}: sizes of other clusters than its centres; fit again")
+    model.sample_shape_ = None if shape is None else tuple(shape)
+    if names is not None:
+        model.feature_names_in_ = np.array(names, dtype=object)
+    model._n_features_out = len(centers)
+    return model

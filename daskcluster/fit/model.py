@@ -20,15 +20,9 @@ import numpy.typing as npt
 
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
-from daskcluster.fit.kmeans import KMeans
 
 FORMAT = "daskcluster-model"
 FORMAT_VERSION = 1
-
-_FITTED = (
-    "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
-    "dtype_", "n_samples_", "n_features_in_", "source_",
-)  # fmt: skip
 
 
 def check_model_path(path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -48,14 +42,31 @@ def check_model_path(path: str | os.PathLike[str], overwrite: bool) -> None:
             raise ModelError(f"{path} exists: choose another place, or replace it with --overwrite")
 
 
-def save_model(model: KMeans, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a fitted estimator to ``path``; raises `ModelError` if something is there."""
+def write_model(
+    path: str | os.PathLike[str],
+    params: dict[str, Any],
+    fitted: dict[str, Any],
+    centers: npt.NDArray[np.float64],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write options, results and centres to ``path``; raises `ModelError` if something is there."""
     check_model_path(path, overwrite)
     buffer = io.BytesIO()
-    np.save(buffer, model.cluster_centers_, allow_pickle=False)
+    np.save(buffer, centers, allow_pickle=False)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     name = f"centers-{digest[:16]}.npy"
-    text = json.dumps(_describe(model, name, digest), indent=1, allow_nan=False)
+    description = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "estimator": "KMeans",
+        "params": params,
+        "fitted": fitted,
+        "centers": {"file": name, "sha256": digest},
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    text = json.dumps(description, indent=1, allow_nan=False)
     with _made(Path(path)) as folder:
         try:
             _write_atomically(folder / name, buffer.getvalue())
@@ -86,37 +97,6 @@ def _made(folder: Path) -> Iterator[Path]:
             with suppress(OSError):
                 made.rmdir()
         raise
-
-
-def _describe(model: KMeans, centers_file: str, digest: str) -> dict[str, Any]:
-    shape = model.sample_shape_
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "estimator": "KMeans",
-        "params": _plain_params(model),
-        "fitted": {name: getattr(model, name) for name in _FITTED}
-        | {
-            "cluster_sizes_": model.cluster_sizes_.tolist(),
-            "sample_shape_": None if shape is None else list(shape),
-        },
-        "centers": {"file": centers_file, "sha256": digest},
-        "versions": versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _plain_params(model: KMeans) -> dict[str, Any]:
-    """Options as JSON; initial centres and callables are named, not stored."""
-    params = {k: _plain(v) for k, v in model.get_params(deep=False).items()}
-    params["random_state"] = int(model.seed_)
-    if not isinstance(model.init, str):
-        params["init"] = "callable" if callable(model.init) else "array"
-    return params
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
@@ -153,54 +133,8 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     return description
 
 
-def load_model(path: str | os.PathLike[str]) -> KMeans:
-    """Read a fitted estimator back; it has no ``labels_``, those come from `KMeans.predict`.
-
-    Raises
-    ------
-    ModelError
-        Not a model, of another format, or damaged.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from daskcluster import KMeans, load_model
-    >>> path = getfixture("tmp_path") / "model"
-    >>> KMeans(n_clusters=1).fit(np.array([[1.0], [3.0]])).save(path)
-    >>> load_model(path).cluster_centers_
-    array([[2.]])
-    """
-    description = read_model(path)
-    try:
-        return _restore(description, Path(path))
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: damaged model ({error!r}); fit again") from error
-
-
-def _restore(description: dict[str, Any], folder: Path) -> KMeans:
-    params, fitted = description["params"], description["fitted"]
-    centers = _read_centers(folder, description["centers"])
-    if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):
-        raise ModelError(
-            f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
-        )
-    init = centers if params["init"] in ("array", "callable") else params["init"]
-    model = KMeans(**(params | {"init": init}))
-    for name in _FITTED:
-        setattr(model, name, fitted[name])
-    shape = fitted["sample_shape_"]
-    model.cluster_centers_ = centers
-    model.cluster_sizes_ = np.array(fitted["cluster_sizes_"], dtype=np.int64)
-    if model.cluster_sizes_.shape != (len(centers),):
-        raise ModelError(f"{folder}: sizes of other clusters than its centres; fit again")
-    model.sample_shape_ = None if shape is None else tuple(shape)
-    model._n_features_out = len(centers)
-    return model
-
-
-def _read_centers(folder: Path, entry: dict[str, str]) -> npt.NDArray[np.float64]:
+def read_centers(folder: Path, entry: dict[str, str]) -> npt.NDArray[np.float64]:
+    """The centres that ``model.json`` names, checked against their digest."""
     name = entry["file"]
     if Path(name).name != name:
         raise ModelError(f"{folder}: {name!r} points outside the model")

@@ -62,7 +62,7 @@ def run_fit(
         The bound on a worker's memory exceeds what it has.
     """
     began = time.perf_counter()
-    check_n_clusters(options.n_clusters, data.n_rows)
+    check_n_clusters(options.n_clusters, data.n_rows, data.name)
     if isinstance(options.init, np.ndarray):
         check_centers(options.init, options.n_clusters, data.n_features)
     with data.session(memory_budget, progress) as session:
@@ -103,10 +103,12 @@ def _initial(
     return kmeans_plusplus(session, scale, data.dtype, options.n_clusters, rng, restart)
 
 
-def check_n_clusters(n_clusters: int, n_rows: int) -> None:
+def check_n_clusters(n_clusters: int, n_rows: int, name: str) -> None:
     """Raise `InputError` for fewer rows than clusters, in scikit-learn's words."""
     if n_rows < n_clusters:
-        raise InputError(f"n_samples={n_rows} should be >= n_clusters={n_clusters}.")
+        raise InputError(
+            f"{name}: n_samples={n_rows} should be >= n_clusters={n_clusters}: ask for fewer"
+        )
 
 
 def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:

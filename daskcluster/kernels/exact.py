@@ -69,33 +69,24 @@ def cluster_sums(
     n_clusters: int,
     grid: Grid,
 ) -> Ints:
-    """Exact ``S[j] = sum(signs[i] * rows[i] for labels[i] == j)``, limbs (n_limbs, k, d).
+    """Exact sums ``S[j]`` of ``signs[i, e] * rows[i]`` wherever ``labels[i, e] == j``.
 
-    At most 2**14 rows, so that no 48-bit limb can overflow.
+    Limbs of shape (n_limbs, k, d). Labels and signs have one entry a row, shape (n,), or two for
+    rows that move, shape (n, 2). At most 2**14 entries, so that no 48-bit limb can overflow.
     """
-    if rows.dtype.itemsize == 1:
-        return _float_sums(rows.astype(np.float32), labels, signs, n_clusters)
-    if rows.dtype.kind in "iu" and grid.n_limbs == 1 and rows.dtype.itemsize <= 4:
-        return _float_sums(rows.astype(np.float64), labels, signs, n_clusters)
-    limbs = to_grid(rows.astype(np.float64), grid)
-    pick = _selector(labels, signs, n_clusters)
-    return carry(np.stack([pick @ limb for limb in limbs]))
-
-
-def _float_sums(
-    rows: npt.NDArray[Any], labels: npt.NDArray[np.integer[Any]], signs: Ints, n_clusters: int
-) -> Ints:
     # 2**14 bytes stay below 2**24 and 2**14 32-bit integers below 2**53: every partial sum is an
     # integer that the float type holds, so the sum is exact in any order.
-    sums = _selector(labels, signs.astype(rows.dtype), n_clusters) @ rows
-    return np.asarray(sums).astype(np.int64)[np.newaxis]
-
-
-def _selector(
-    labels: npt.NDArray[np.integer[Any]], signs: npt.NDArray[Any], n_clusters: int
-) -> Any:
-    shape = (n_clusters, len(labels))
-    return sparse.csr_array((signs, (labels, np.arange(len(labels)))), shape=shape)
+    parts: npt.NDArray[Any]
+    if rows.dtype.itemsize == 1:
+        parts: npt.NDArray[Any] = rows.astype(np.float32)[np.newaxis]
+    elif rows.dtype.kind in "iu" and grid.n_limbs == 1 and rows.dtype.itemsize <= 4:
+        parts = rows.astype(np.float64)[np.newaxis]
+    else:
+        parts = to_grid(rows.astype(np.float64), grid)
+    starts = np.arange(0, labels.size + 1, labels.size // max(len(rows), 1) or 1)
+    entries = (signs.astype(parts.dtype).ravel(), labels.ravel(), starts)
+    pick = sparse.csc_array(entries, shape=(n_clusters, len(rows)))
+    return carry(np.stack([(pick @ part).astype(np.int64) for part in parts]))
 
 
 def column_sums(values: Floats, grid: Grid) -> Ints:

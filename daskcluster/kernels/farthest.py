@@ -1,6 +1,6 @@
 """The rows farthest from their centres, by exact distance, ties to the lowest row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -45,8 +45,9 @@ class Farthest:
     def step(self, batch: Batch, state: None) -> tuple[list[FarRow], None]:
         labels, _ = self.nearest.labels(batch.rows)
         pick = _candidates(_distances(batch.rows, labels, self.centers), self.n_far)
-        far = _exactly(batch, labels, self.centers, pick)
-        return sorted(far, key=_order)[: self.n_far], None
+        far = sorted(_exactly(batch, labels, self.centers, pick), key=_order)[: self.n_far]
+        # Copies: a view of one row would keep its whole block in memory.
+        return [replace(one, row=one.row.copy()) for one in far], None
 
     def merge(self, a: list[FarRow], b: list[FarRow]) -> list[FarRow]:
         return sorted(a + b, key=_order)[: self.n_far]

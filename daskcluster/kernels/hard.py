@@ -113,7 +113,7 @@ def _run_sums(
     rows: Rows, before: Labels | None, after: Labels, n_clusters: int, grid: Grid
 ) -> exact.Ints:
     ones = np.ones(len(rows), dtype=np.int64)
-    sums = exact.cluster_sums(rows, after, ones, n_clusters, grid)
-    if before is not None:
-        sums += exact.cluster_sums(rows, before, -ones, n_clusters, grid)
-    return sums
+    if before is None:
+        return exact.cluster_sums(rows, after, ones, n_clusters, grid)
+    labels, signs = np.stack([after, before], axis=1), np.stack([ones, -ones], axis=1)
+    return exact.cluster_sums(rows, labels, signs, n_clusters, grid)

@@ -31,10 +31,12 @@ class Extremes:
 def largest_magnitude(rows: npt.NDArray[Any], first_row: int, name: str) -> float:
     """``max |x|``; raises `InputError` naming the row for NaN, infinity or a value out of range."""
     limit = INTEGER_BOUNDS.get(rows.dtype.name, LARGEST_MAGNITUDE)
-    largest = max(float(rows.max()), -float(rows.min()))
+    # Integers are compared as such: as a float64, 2**53 + 1 would pass for 2**53.
+    largest = max(rows.max().item(), -rows.min().item())
     if largest <= limit:
-        return largest
-    bad = ~(np.abs(rows.astype(np.float64)) <= limit)
+        return float(largest)
+    wide = rows.astype(np.float64) if rows.dtype.kind == "f" else rows
+    bad = ~((wide <= limit) & (wide >= -limit))
     row, column = (int(i) for i in np.argwhere(bad)[0])
     raise InputError(
         f"{name}: row {first_row + row}, feature {column} is {rows[row, column]}: NaN, infinity "

@@ -68,6 +68,15 @@ class _Scores:
     squares: npt.NDArray[Any]
     slope: float
     offset: float
+    reach: float
+    """Norm of a row beyond which a product, or a sum on the way to it, may overflow."""
+
+    def margin(self, norms: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """By how much two scores of rows of such norms must differ to decide."""
+        kind = self.weights.dtype.type
+        margin: npt.NDArray[Any] = kind(self.slope) * norms + kind(self.offset)
+        margin[norms > self.reach] = np.inf
+        return margin
 
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """``rows . weights`` in a buffer of this thread."""
@@ -75,7 +84,9 @@ class _Scores:
         return np.matmul(rows, self.weights.T, out=out)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _prepare(centers: Floats, frame: Frame, dtype: Any) -> _Scores:
+    """What overflows here becomes infinite or NaN, and leaves every row to exact arithmetic."""
     d = centers.shape[1]
     unit = float(np.finfo(dtype).eps) / 2
     # Gradual underflow or flush to zero costs at most this much an element.
@@ -94,17 +105,21 @@ def _prepare(centers: Floats, frame: Frame, dtype: Any) -> _Scores:
     slope = 4 * (gamma * longest + weights_error) * _SAFETY + 2 * d * tiny
     offset = 2 * (4 * unit * float(np.abs(squares).max()) + squares_error) * _SAFETY
     offset += 4 * d * tiny * (1 + longest)
-    with np.errstate(over="ignore"):
-        return _Scores(weights.astype(dtype), squares.astype(dtype), slope, offset)
+    # An infinite sum is not an error in proportion: far from infinity, or else undecided.
+    top = float(np.finfo(dtype).max) / 8
+    if float(np.abs(squares).max()) > top:
+        offset = np.inf
+    reach = top / max(longest, 1.0)
+    return _Scores(weights.astype(dtype), squares.astype(dtype), slope, offset, reach)
 
 
 def frame_of(centers: Floats) -> Frame:
     """A frame for rows that resemble the centres, where nothing else is known of them."""
-    middle = centers.mean(axis=0)
-    spread = float(np.square(centers - middle).sum(axis=1).mean())
     exponent = int(np.frexp(np.abs(centers).max())[1])
     if abs(exponent) > EASY_EXPONENT:
         return Frame(None, exponent)
+    middle = centers.mean(axis=0)
+    spread = float(np.square(centers - middle).sum(axis=1).mean())
     offset = float(np.square(middle).sum()) > 4 * spread
     return Frame(middle.astype(np.float32) if offset else None, 0)
 
@@ -166,19 +181,21 @@ class Nearest:
             if len(self.centers) == 1:
                 return np.empty(0, dtype=np.intp)
             scores = self._single
-            margin = np.float32(scores.slope) * norms + np.float32(scores.offset)
+            margin = scores.margin(norms)
             nearest = _nearest_of_few if len(self.centers) <= _FEW_CLUSTERS else _nearest_of_many
             labels[:], sure = nearest(scores.product(tile), scores.squares, margin)
         return np.flatnonzero(~sure)
 
     def _decide(self, rows: Rows) -> npt.NDArray[np.intp]:
         """Labels of rows that float32 could not decide: float64 first, then integers."""
-        moved = self.frame.rows64(rows)
-        scores = self._double
-        values = np.multiply(scores.product(moved), -2.0)
-        values += scores.squares
-        margin = scores.slope * np.sqrt(np.einsum("ij,ij->i", moved, moved)) + scores.offset
-        near = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
+        # The same holds for float64, where rows and centres are hundreds of powers of ten apart.
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = self.frame.rows64(rows)
+            scores = self._double
+            values = np.multiply(scores.product(moved), -2.0)
+            values += scores.squares
+            margin = scores.margin(np.sqrt(np.einsum("ij,ij->i", moved, moved)))
+            near = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
         labels: npt.NDArray[np.intp] = near.argmax(axis=1)
         open_rows = np.flatnonzero(near.sum(axis=1) > 1)
         if len(open_rows):

@@ -15,7 +15,8 @@ from daskcluster.kernels.nearest import Floats, Labels, Nearest, frame_of
 
 def _rows(batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
     rows = batch.rows if isinstance(batch, Batch) else np.asarray(batch)
-    if rows.size and rows.dtype.kind == "f":
+    # Of integers only these may be more than float64 holds.
+    if rows.size and (rows.dtype.kind == "f" or rows.dtype.name == "int64"):
         largest_magnitude(rows, batch.start if isinstance(batch, Batch) else 0, "X")
     return rows
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.errors import InputError
+
+_DIGEST_BYTES = 1 << 20
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -311,13 +314,15 @@ def check_size(path: str, declared: int, size: int) -> None:
         )
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
+def sha256(path: str | os.PathLike[str], stop: threading.Event | None = None) -> str:
     """SHA-256 of a file's bytes, without holding the file.
 
     Parameters
     ----------
     path : str or os.PathLike
         Any regular file.
+    stop : threading.Event, optional
+        Once set, what was read so far is enough: nobody wants the digest any more.
 
     Returns
     -------
@@ -332,7 +337,10 @@ def sha256(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     _check_regular(name)
     with readable(name) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while (piece := file.read(_DIGEST_BYTES)) and not (stop and stop.is_set()):
+            digest.update(piece)
+        return digest.hexdigest()
 
 
 def scan_classes(source: Source, rows: int = 1_000_000, limit: int = 65_536) -> Array:

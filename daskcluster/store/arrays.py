@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class ZarrRows:
 
     in_memory = False
 
-    @property
+    @cached_property
     def token(self) -> str:
         return f"{self.array.store_path}{self.array.shape}{self.array.dtype}"
 

@@ -1,0 +1,435 @@
+"""The command line: its contract of names, keys, streams and exit codes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from idx_files import write_idx
+
+from daskcluster import KMeans, __version__, convert_idx, load_model, open_store
+from daskcluster.cli import main
+from daskcluster.convert import convert_npy
+from daskcluster.engine import JsonLines, Silent
+
+# The package's attribute of this name is the function.
+commands = sys.modules["daskcluster.cli.main"]
+
+FIT_KEYS = {
+    "n_rows", "n_features", "n_clusters", "n_iter", "inertia", "objective", "converged", "passes",
+    "seconds", "seed", "init", "algorithm", "cluster_sizes", "history", "build",
+}  # fmt: skip
+EVALUATE_KEYS = {
+    "n_rows", "n_clusters", "inertia", "purity", "gini", "ari", "nmi", "homogeneity",
+    "completeness", "v_measure", "fowlkes_mallows", "silhouette", "calinski_harabasz",
+    "davies_bouldin", "contingency", "class_names",
+}  # fmt: skip
+
+
+def run(capsys, *arguments, code=0):
+    """Run the command; what it printed on stdout and stderr."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    assert caught.value.code == code, captured.err
+    return captured.out, captured.err
+
+
+def strict_json(text):
+    """One JSON object on one line, without NaN."""
+    assert text.endswith("\n")
+    assert len(text.splitlines()) == 1
+    return json.loads(text, parse_constant=lambda name: pytest.fail(name))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store with labels and one without, of three clouds in four chunks."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    centers = rng.integers(20, 230, size=(3, 16_384))
+    labels = np.arange(110) % 3
+    rows = centers[labels] + rng.integers(-20, 20, size=(110, 16_384))
+    write_idx(folder / "rows", rows.astype(np.uint8))
+    write_idx(folder / "labels", labels.astype(np.uint8))
+    convert_idx(folder / "rows", folder / "s", labels=folder / "labels", rows_per_chunk=32)
+    convert_idx(folder / "rows", folder / "bare", rows_per_chunk=32)
+    KMeans(3, random_state=1, init="random", n_init=1).fit(str(folder / "s")).save(folder / "model")
+    return folder
+
+
+def test_fit_json(folder, tmp_path, capsys):
+    out, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 3, "--seed", 7, "--json")
+    facts = strict_json(out)
+    assert err == ""
+    assert set(facts) == FIT_KEYS
+    assert (facts["n_rows"], facts["n_features"], facts["n_clusters"]) == (110, 16_384, 3)
+    assert facts["seed"] == 7
+    assert facts["objective"] is None
+    assert facts["converged"] is True
+    assert sum(facts["cluster_sizes"]) == 110
+    assert len(facts["history"]) == facts["n_iter"]
+    assert facts["build"] == open_store(folder / "s").info.build
+    assert facts["init"] == "k-means++"
+    assert facts["algorithm"] == "lloyd"
+    loaded = load_model(tmp_path / "m")
+    assert (loaded.inertia_, loaded.n_iter_) == (facts["inertia"], facts["n_iter"])
+
+
+@pytest.mark.parametrize("store", ["s", "bare"])
+def test_evaluate_json(folder, store, capsys):
+    out, err = run(capsys, "evaluate", folder / "model", folder / store, "--json")
+    facts = strict_json(out)
+    assert err == ""
+    assert set(facts) == EVALUATE_KEYS
+    labelled = ("purity", "gini", "ari", "nmi", "contingency", "class_names", "v_measure")
+    for name in labelled:
+        assert (facts[name] is None) == (store == "bare")
+    for name in ("silhouette", "calinski_harabasz", "davies_bouldin"):
+        assert facts[name] is None
+    assert facts["inertia"] == load_model(folder / "model").inertia_
+
+
+def test_every_command_prints_one_json_object(folder, tmp_path, capsys):
+    m, s = tmp_path / "m", tmp_path / "s"
+    for arguments in (
+        ["convert", "idx", folder / "rows", s, "--labels", folder / "labels"],
+        ["fit", s, m, "--k", "2"],
+        ["predict", m, s, tmp_path / "out"],
+        ["info", s],
+        ["info", m],
+    ):
+        out, err = run(capsys, *arguments, "--json")
+        assert isinstance(strict_json(out), dict)
+        assert err == ""
+
+
+def test_lines_for_people(folder, tmp_path, capsys):
+    out, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 3)
+    assert "k=3, converged" in out
+    assert "seed" in out
+    assert err == ""
+    for arguments, words in (
+        (["evaluate", folder / "model", folder / "s"], ["purity", "clusters (rows) by classes"]),
+        (["evaluate", folder / "model", folder / "bare"], ["inertia"]),
+        (["info", folder / "s"], ["110", "lz4"]),
+        (["info", folder / "model"], ["inertia", "seed"]),
+        (["predict", folder / "model", folder / "s", tmp_path / "out"], ["110 labels"]),
+    ):
+        out, err = run(capsys, *arguments)
+        assert err == ""
+        for word in words:
+            assert word in out
+
+
+def test_progress_json(folder, tmp_path, capsys):
+    out, err = run(
+        capsys, "fit", folder / "s", tmp_path / "m", "--k", 3, "--json", "--progress", "json"
+    )
+    facts = strict_json(out)
+    events = [json.loads(line) for line in err.splitlines()]
+    iterations = [event for event in events if event["event"] == "iteration"]
+    assert [event["iteration"] for event in iterations] == list(range(1, facts["n_iter"] + 1))
+    assert [{k: v for k, v in e.items() if k != "event"} for e in iterations] == facts["history"]
+
+
+@pytest.mark.parametrize("how", [[], ["--quiet"], ["--progress", "none"], ["--progress", "auto"]])
+def test_nothing_on_stderr_when_piped_or_quiet(folder, tmp_path, capsys, how):
+    _, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 2, *how)
+    assert err == ""
+
+
+def test_a_live_line_at_a_terminal_only(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 2)
+    assert "iteration" in err
+    assert err.endswith("\r")
+    _, err = run(capsys, "fit", folder / "s", tmp_path / "m2", "--k", 2, "--quiet")
+    assert err == ""
+
+
+def test_max_iter_reached_is_no_failure(folder, tmp_path, capsys):
+    arguments = ["--k", 3, "--max-iter", 1, "--tol", 0, "--json", "--init", "random", "--seed", 3]
+    out, _ = run(capsys, "fit", folder / "s", tmp_path / "m", *arguments)
+    facts = strict_json(out)
+    assert facts["converged"] is False
+    assert facts["n_iter"] == 1
+
+
+def test_failures(folder, tmp_path, capsys, monkeypatch):
+    arguments = ["fit", folder / "s", tmp_path / "m", "--k", 2]
+    for error, code in (
+        (OSError("disk"), 1),
+        (MemoryError(), 1),
+        (commands.DaskClusterError("broken"), 1),
+        (commands.InputError("wrong"), 2),
+        (KeyboardInterrupt(), 130),
+    ):
+
+        def fail(self, *args, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(KMeans, "fit", fail)
+        out, err = run(capsys, *arguments, code=code)
+        assert out == ""
+        # Click ends the line of the terminal's ^C first.
+        assert err.strip().startswith("daskcluster: ")
+        assert len(err.strip().splitlines()) == 1
+        assert str(error) in err
+        assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_during_an_iteration(folder, tmp_path, capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(JsonLines, "event", interrupt)
+    out, err = run(
+        capsys, "fit", folder / "s", tmp_path / "m", "--k", 2, "--progress", "json", code=130
+    )
+    assert (out, err.strip()) == ("", "daskcluster: stopped")
+    assert not (tmp_path / "m").exists()
+
+
+def fields(facts):
+    """What must not depend on how the work was done."""
+    history = [{k: v for k, v in entry.items() if k != "passes"} for entry in facts["history"]]
+    return {k: v for k, v in facts.items() if k not in ("passes", "seconds")} | {"history": history}
+
+
+@pytest.mark.parametrize("store", ["s"])
+def test_workers_give_what_threads_give(folder, tmp_path, capsys, store):
+    arguments = ["--k", 3, "--seed", 5, "--tol", 0, "--json"]
+    here, _ = run(capsys, "fit", folder / store, tmp_path / "a", *arguments)
+    there, _ = run(capsys, "fit", folder / store, tmp_path / "b", *arguments, "--workers", 1,
+                   "--threads-per-worker", 2, "--memory-limit", "2GB")  # fmt: skip
+    assert fields(strict_json(here)) == fields(strict_json(there))
+    a, b = load_model(tmp_path / "a"), load_model(tmp_path / "b")
+    assert a.cluster_centers_.tobytes() == b.cluster_centers_.tobytes()
+
+
+def test_a_drawn_seed_is_recorded_and_repeats(folder, tmp_path, capsys):
+    fit = ["fit", folder / "s", tmp_path / "m", "--k", 4, "--init", "random", "--json"]
+    facts = [strict_json(run(capsys, *fit, "--overwrite")[0]) for _ in range(3)]
+    assert len({f["seed"] for f in facts}) > 1
+    again = strict_json(run(capsys, *fit, "--overwrite", "--seed", facts[1]["seed"])[0])
+    assert fields(again) == fields(facts[1])
+
+
+def test_initial_centres_from_a_file(folder, tmp_path, capsys):
+    rows = np.random.default_rng(1).normal(size=(2, 16_384))
+    np.save(tmp_path / "start.npy", rows)
+    fit = ["fit", folder / "s", tmp_path / "m", "--k", 2, "--json"]
+    facts = strict_json(run(capsys, *fit, "--init", tmp_path / "start.npy")[0])
+    expected = KMeans(2, init=rows).fit(str(folder / "s"))
+    assert facts["init"] == "array"
+    assert facts["inertia"] == expected.inertia_
+    assert strict_json(run(capsys, "info", tmp_path / "m", "--json")[0])["init"] == "array"
+
+
+def test_memory_budget_changes_no_result(folder, tmp_path, capsys):
+    fit = ["fit", folder / "s", "--k", 3, "--seed", 2, "--json", "--memory-budget"]
+    facts = [
+        strict_json(run(capsys, *fit, budget, tmp_path / f"m{i}")[0])
+        for i, budget in enumerate(["0", "1GB"])
+    ]
+    assert fields(facts[0]) == fields(facts[1])
+    assert facts[0]["passes"] > facts[1]["passes"] == 1
+
+
+def all_commands(group=commands.cli, path=()):
+    yield path, group
+    if isinstance(group, click.Group):
+        for name, command in group.commands.items():
+            yield from all_commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in all_commands()])
+def test_help(path, capsys):
+    out, err = run(capsys, *path, "--help")
+    assert err == ""
+    assert "Usage: daskcluster" in out
+    assert "Example:" in out
+    example = out.partition("Example:")[2].split("\n\n")[0]
+    assert f"daskcluster {' '.join(path)}".strip() in example
+    assert run(capsys, *path, "-h")[0] == out
+
+
+def test_the_commands_are_those_of_the_contract():
+    assert {" ".join(path) for path, _ in all_commands()} == {
+        "", "demo", "convert", "convert idx", "convert npy", "info", "fit", "predict", "evaluate",
+    }  # fmt: skip
+
+
+def test_version(capsys):
+    assert __version__ in run(capsys, "--version")[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "s", "m", "--k", "2", option]
+        for option in ("--soft", "--resume", "--weights=w", "--beta=1", "--metric=cosine",
+                       "--standardize", "--time-budget=1h")
+    ]
+    + [["convert", "idx", "a", "b", "--resume"], ["predict", "m", "s", "o", "--proba"]]
+    + [[name] for name in ("sweep", "plan", "report", "convert text", "convert table")],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_comes_later_is_unknown(arguments, capsys):
+    out, err = run(capsys, *" ".join(arguments).split(), code=2)
+    assert out == ""
+    assert re.search("[Nn]o such (option|command)", err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["convert"], ["fit"], ["fit", "s"], ["info"], ["convert", "idx", "a"],
+        ["fit", "s", "m", "--k", "2", "--max-iter", "0"],
+        ["fit", "s", "m", "--k", "2", "--n-init", "0"],
+        ["fit", "s", "m", "--k", "2", "--tol", "-1"],
+        ["fit", "s", "m", "--k", "2", "--tol", "nan"],
+        ["fit", "s", "m", "--k", "2", "--tol", "inf"],
+        ["fit", "s", "m", "--k", "2", "--seed", "-1"],
+        ["fit", "s", "m", "--k", "2", "--algorithm", "magic"],
+        ["fit", "s", "m", "--k", "2", "--workers", "0"],
+        ["fit", "s", "m", "--k", "2", "--threads-per-worker", "2"],
+        ["fit", "s", "m", "--k", "2", "--memory-limit", "2GB"],
+        ["fit", "s", "m", "--k", "2", "--progress", "loud"],
+        ["convert", "idx", "a", "b", "--codec", "brotli"],
+        ["convert", "idx", "a", "b", "--rows-per-chunk", "0"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_bad_usage(folder, arguments, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    out, err = run(capsys, *arguments, code=2)
+    assert out == ""
+    assert err
+    assert "Traceback" not in err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_fit_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "start.npy", np.ones((3, 2)))
+    given, fitted = {}, vars(load_model(folder / "model"))
+
+    class Spy(KMeans):
+        def __init__(self, **options):
+            given.update(options)
+            super().__init__(**options)
+
+        def fit(self, X, y=None, *, progress=None):
+            given.update(X=X, progress=type(progress))
+            self.__dict__.update(fitted)
+            return self
+
+    monkeypatch.setattr(commands, "KMeans", Spy)
+    run(
+        capsys, "fit", "store", tmp_path / "m", "--k", 3, "--init", tmp_path / "start.npy",
+        "--n-init", 4, "--max-iter", 5, "--tol", 0.25, "--seed", 6, "--algorithm", "lloyd",
+        "--memory-budget", "7MB", "--progress", "json",
+    )  # fmt: skip
+    np.testing.assert_array_equal(given.pop("init"), np.ones((3, 2)))
+    assert given == {
+        "n_clusters": 3, "n_init": 4, "max_iter": 5, "tol": 0.25, "random_state": 6,
+        "algorithm": "lloyd", "memory_budget": "7MB", "X": "store", "progress": JsonLines,
+    }  # fmt: skip
+    given.clear()
+    run(capsys, "fit", "store", tmp_path / "m", "--k", 3, "--overwrite")
+    defaults = KMeans(3).get_params()
+    assert given.pop("X") == "store"
+    assert given.pop("progress") is Silent
+    assert given == {name: defaults[name] for name in given}
+
+
+@pytest.mark.parametrize(("command", "function"), [("idx", convert_idx), ("npy", convert_npy)])
+def test_convert_hands_every_option_on(folder, capsys, monkeypatch, command, function):
+    calls = []
+
+    def spy(*args, **options):
+        calls.append((args, options))
+        return open_store(folder / "s")
+
+    monkeypatch.setattr(commands, function.__name__, spy)
+    run(
+        capsys, "convert", command, "rows", "store", "--labels", "l", "--rows-per-chunk", 9,
+        "--codec", "zstd", "--overwrite", "--progress", "json",
+    )  # fmt: skip
+    run(capsys, "convert", command, "rows", "store")
+    (args, options), (plain_args, plain) = calls
+    assert args == plain_args == ("rows", "store")
+    assert isinstance(options.pop("progress"), JsonLines)
+    assert isinstance(plain.pop("progress"), Silent)
+    assert options == {"labels": "l", "rows_per_chunk": 9, "codec": "zstd", "overwrite": True}
+    assert plain == {"labels": None, "rows_per_chunk": None, "codec": "lz4", "overwrite": False}
+
+
+def test_predict_hands_every_option_on(folder, capsys, monkeypatch):
+    calls = []
+
+    def spy(*args, **options):
+        calls.append((args, options))
+        return {"array": "a", "n_rows": 1, "cluster_sizes": [1]}
+
+    monkeypatch.setattr(commands, "predict_labels", spy)
+    run(capsys, "predict", folder / "model", "s", "out", "--overwrite")
+    (model, *places), options = calls[0]
+    assert isinstance(model, KMeans)
+    assert places == ["s", "out"]
+    assert options.pop("overwrite") is True
+    assert set(options) == {"progress"}
+
+
+def test_workers_are_handed_on(capsys, monkeypatch, folder):
+    given = []
+
+    class Cluster:
+        def __init__(self, *arguments):
+            given.append(arguments)
+
+        def __enter__(self):
+            return None
+
+        def __exit__(self, *error):
+            return None
+
+    monkeypatch.setattr("daskcluster.cli.common.local_cluster", Cluster)
+    command = ["evaluate", folder / "model", folder / "s"]
+    run(capsys, *command, "--workers", 2)
+    run(capsys, *command, "--workers", 2, "--threads-per-worker", 3, "--memory-limit", "1GiB")
+    assert given == [(2, 1, "auto"), (2, 3, 2**30)]
+
+
+def test_warnings_are_lines_of_their_own(tmp_path, capsys):
+    write_idx(tmp_path / "rows", np.ones((5, 2), dtype=np.uint8))
+    convert_idx(tmp_path / "rows", tmp_path / "s")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        out, err = run(capsys, "fit", tmp_path / "s", tmp_path / "m", "--k", 2, "--json")
+    assert strict_json(out)["inertia"] == 0
+    assert err.startswith("daskcluster: warning: Number of distinct clusters")
+    assert len(err.splitlines()) == 1
+
+
+def test_in_a_process_of_its_own(folder, tmp_path):
+    command = [sys.executable, "-m", "daskcluster"]
+    arguments = ["fit", folder / "s", tmp_path / "m", "--k", 3, "--seed", 5, "--json"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert set(strict_json(done.stdout)) == FIT_KEYS
+    assert Path(tmp_path / "m/model.json").exists()
+    script = Path(sys.executable).with_name("daskcluster")
+    if os.access(script, os.X_OK):
+        done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+        assert __version__ in done.stdout

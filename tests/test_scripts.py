@@ -1,0 +1,184 @@
+"""Every script runs at toy size, in seconds, on data that scikit-learn ships."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from idx_files import write_idx
+
+from daskcluster import open_store
+from daskcluster.sources import open_source
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+NAMES = ("bench_codecs", "bench_engine", "bench_fit", "make_store", "measure_memory")
+
+
+@pytest.fixture(scope="module")
+def make_store():
+    """The script of that name as a module."""
+    path = SCRIPTS / "make_store.py"
+    spec = importlib.util.spec_from_file_location("make_store", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(SCRIPTS))
+    sys.modules["make_store"] = module
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(SCRIPTS))
+        for name in ("make_store", "benchlib"):
+            sys.modules.pop(name, None)
+
+
+def run(name, *arguments):
+    """The JSON lines of a script by event, and its last line."""
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    events = {}
+    for line in lines:
+        facts = json.loads(line, parse_constant=refuse)
+        events.setdefault(facts.pop("event"), []).append(facts)
+    check_run(name, events)
+    return events, last
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def check_run(name, events):
+    """The first line says on what and how large."""
+    (facts,) = events["run"]
+    assert facts["script"] == f"{name}.py"
+    assert facts["machine"]["cpu"]
+    assert facts["machine"]["memory_bytes"] > 0
+    assert {"daskcluster", "dask", "numpy", "zarr", "scikit-learn"} <= facts["versions"].keys()
+    assert facts["sizes"]
+
+
+def check_spread(facts, repeats):
+    assert facts["repeats"] == repeats
+    assert 0 < facts["min"] <= facts["median"] <= facts["max"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_has_an_example(name):
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert f"python scripts/{name}.py" in done.stdout
+
+
+def test_bench_fit():
+    small = ("--rows", 3000, "--k", 4, "--repeats", 2, "--sgemm-size", 128)
+    events, last = run("bench_fit", *small)
+    ours, theirs = events["fit"]
+    assert (ours["name"], theirs["name"]) == ("daskcluster", "scikit-learn")
+    for fit in (ours, theirs):
+        check_spread(fit["seconds"], 2)
+        check_spread(fit["ms_per_iteration"], 2)
+        assert fit["n_iter"] >= 1
+    (floor,) = events["floor"]
+    check_spread(floor["read_and_decode_seconds"], 2)
+    assert floor["gflop_of_products"] == round(2e-9 * 3000 * 64 * 4 * ours["n_iter"], 3)
+    (result,) = events["result"]
+    assert min(result["ratio_total"], result["ratio_per_iteration"], result["ratio_to_floor"]) > 0
+    assert f"{result['ratio_total']:.2f}x" in last
+
+
+def test_bench_fit_takes_a_store(tmp_path):
+    run("make_store", tmp_path / "digits.zarr", "--rows", 1000)
+    small = ("--k", 3, "--repeats", 1, "--sgemm-size", 128, "--memory-budget", 0)
+    events, _ = run("bench_fit", "--store", tmp_path / "digits.zarr", *small)
+    assert events["run"][0]["sizes"]["n_rows"] == 1000
+    assert events["fit"][0]["passes"] >= events["fit"][0]["n_iter"]
+
+
+def test_bench_engine():
+    events, last = run("bench_engine", "--repeats", 2, "--batch", 2, "--chunks", 8)
+    measured = {(line["where"], line["name"]) for line in events["measure"]}
+    names = ("base", "count", "settled", "assign")
+    assert measured == {(where, name) for where in ("threads", "processes") for name in names}
+    for line in events["measure"]:
+        check_spread(line["ms"], 2)
+        assert 1 <= line["tasks"] <= 8
+    (result,) = events["result"]
+    for where in ("threads", "processes"):
+        assert min(result[where].values()) > 0
+    assert "target 1.3" in last
+
+
+def test_bench_codecs():
+    events, last = run("bench_codecs", "--rows", 9000, "--rows-per-chunk", 1, "--repeats", 2)
+    assert [line["codec"] for line in events["codec"]] == ["lz4", "zstd", "none"]
+    for line in events["codec"]:
+        assert line["compression"] > 0
+        for action in ("write", "read"):
+            for threads in (1, 2):
+                check_spread(line[f"{action}_mb_per_s_{threads}_threads"], 2)
+    assert "zstd" in last
+
+
+def test_measure_memory():
+    events, last = run("measure_memory", "--k", 3, "--workers", 1, "--max-iter", 2)
+    (idle,), (fit,) = events["idle"], events["fit"]
+    assert len(idle["peak_mb"]) == len(fit["peak_mb"]) == 1
+    assert events["account"][0]["fit_bytes"] > 0
+    (result,) = events["result"]
+    assert result["over_idle_mb"] == pytest.approx(result["fit_mb"] - result["idle_mb"], abs=0.2)
+    assert "target 350" in last
+
+
+def test_make_store_does_not_depend_on_the_number_of_rows(tmp_path):
+    stores = [tmp_path / "short.zarr", tmp_path / "long.zarr"]
+    for path, rows in zip(stores, (2000, 20_001), strict=True):
+        run("make_store", path, "--rows", rows)
+    short, long = (open_store(path) for path in stores)
+    assert (short.info.n_rows, long.info.n_rows) == (2000, 20_001)
+    np.testing.assert_array_equal(short.labels(), long.labels()[:2000])
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
+def test_shifted_rows(tmp_path, make_store, compress):
+    """Row i is image i mod n, shifted by shift i div n, whichever way it is read."""
+    n, total = 7, 7 * 11 + 3
+    images = np.random.default_rng(0).integers(1, 256, (n, 5, 4), dtype=np.uint8)
+    source = open_source(write_idx(tmp_path / "images", images, compress=compress))
+    rows = make_store.Shifted(source, total)
+    expected = np.stack(
+        [by_hand(images[i % n], make_store.SHIFTS[i // n % 10]) for i in range(total)]
+    ).reshape(total, 20)
+    for size in (1, 4, 7, 10, 100):
+        blocks = list(rows.blocks(size))
+        assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+        np.testing.assert_array_equal(np.concatenate(blocks), expected)
+    if rows.seekable:
+        np.testing.assert_array_equal(rows.read(3, total - 1), expected[3 : total - 1])
+
+
+def by_hand(image, shift):
+    """One image shifted pixel by pixel."""
+    out = np.zeros_like(image)
+    for (y, x), value in np.ndenumerate(image):
+        to = (y + shift[0], x + shift[1])
+        if 0 <= to[0] < image.shape[0] and 0 <= to[1] < image.shape[1]:
+            out[to] = value
+    return out
+
+
+def test_shifts_are_ten_and_differ(make_store):
+    shifts = make_store.SHIFTS
+    assert shifts[0] == (0, 0)
+    assert len(set(shifts)) == 10
+    assert max(abs(by) for shift in shifts for by in shift) <= 2
+
+
+def test_labels_repeat_unshifted(tmp_path, make_store):
+    labels = np.arange(6, dtype=np.uint8)
+    rows = make_store.Shifted(open_source(write_idx(tmp_path / "labels", labels)), 20)
+    np.testing.assert_array_equal(rows.read(0, 20)[:, 0], np.arange(20) % 6)
