@@ -19,6 +19,8 @@ BLOCKS_KEPT_APART = 256
 SMALLEST_CUT = 16
 LIMB_BITS = 48
 GRID_BITS = 96
+# The square of a float64 has twice its digits, and an inertia far below them is what is left.
+SQUARE_GRID_BITS = 144
 INT64_SAFE_BITS = 62
 TASKS_PER_THREAD = 2
 STATE_BYTES_PER_ROW = 16
@@ -150,9 +152,9 @@ def integer_grid(n_rows: int, bound: int) -> Grid:
     return Grid(0, 1 if bits <= INT64_SAFE_BITS else -(-bits // LIMB_BITS))
 
 
-def real_grid(n_rows: int, exponent: int) -> Grid:
-    """The grid for ``n_rows`` reals below ``2**exponent``: its unit is 96 bits below their sum."""
-    return Grid(exponent + n_rows.bit_length() - GRID_BITS, GRID_BITS // LIMB_BITS)
+def real_grid(n_rows: int, exponent: int, bits: int = GRID_BITS) -> Grid:
+    """The grid for ``n_rows`` reals below ``2**exponent``: its unit is ``bits`` below their sum."""
+    return Grid(exponent + n_rows.bit_length() - bits, bits // LIMB_BITS)
 
 
 def sum_grid(n_rows: int, dtype: str, exponent: int) -> Grid:
@@ -166,7 +168,7 @@ def square_grid(n_rows: int, dtype: str, exponent: int) -> Grid:
     """The grid for sums of squares of elements of ``dtype``."""
     if dtype in INTEGER_BOUNDS:
         return integer_grid(n_rows, INTEGER_BOUNDS[dtype] ** 2)
-    return real_grid(n_rows, 2 * exponent)
+    return real_grid(n_rows, 2 * exponent, SQUARE_GRID_BITS)
 
 
 def tile_rows(n_features: int, n_clusters: int) -> int:

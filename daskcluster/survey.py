@@ -32,8 +32,9 @@ class Scale:
 
     @property
     def mean_variance(self) -> float:
-        """The mean over columns of their variances: scikit-learn's unit of ``tol``."""
-        return float(self.total_variance / self.moments.sums.shape[1])
+        """The mean of the columns' variances, scikit-learn's unit of ``tol``; in 4**exponent."""
+        unit = Fraction(4) ** self.moments.exponent
+        return float(self.total_variance / self.moments.sums.shape[1] / unit)
 
 
 def scale_of(moments: Moments) -> Scale:

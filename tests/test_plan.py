@@ -138,16 +138,16 @@ def test_one_row_of_int32_squares_needs_two_limbs():
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 1000, 2**31, 2**45])
 @pytest.mark.parametrize("exponent", [-660, 0, 1, 20, 465])
 def test_grids_at_their_limits(dtype, n_rows, exponent):
-    for grid, power in ((sum_grid, 1), (square_grid, 2)):
+    for grid, power, bits in ((sum_grid, 1, 96), (square_grid, 2, 144)):
         g = grid(n_rows, dtype, exponent)
         if dtype in INTEGER_BOUNDS:
             assert g.exponent == 0
             continue
-        # The sum stays below 96 bits of units, and no more than one bit of them is spare.
-        assert n_rows << (power * exponent - g.exponent) < 2**96
-        assert n_rows << (power * exponent - g.exponent + 1) >= 2**96
-        assert g.n_limbs == 2
-        assert g == real_grid(n_rows, power * exponent)
+        # The sum stays below so many bits of units, and no more than one of them is spare.
+        assert n_rows << (power * exponent - g.exponent) < 2**bits
+        assert n_rows << (power * exponent - g.exponent + 1) >= 2**bits
+        assert g.n_limbs == bits // 48
+        assert g == real_grid(n_rows, power * exponent, bits)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**5))

@@ -1,5 +1,6 @@
 """Lloyd's algorithm over a session: assign, add up, divide, until nothing moves."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ def lloyd(
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
     """
-    grid, threshold = scale.moments.sum_grid, tol * scale.mean_variance
+    grid = scale.moments.sum_grid
     totals, history = _Totals(), []
     previous: Floats | None = None
     # Labels of another restart must never pass for those of the iteration before.
@@ -66,11 +67,11 @@ def lloyd(
         change = session.reduce(job, f"iteration {iteration}")
         total = totals.add(change)
         new, n_empty = _next_centers(session, scale, centers, total)
-        shift = float(((new - centers) ** 2).sum())
+        shift = _squared_shift(new, centers, scale)
         entry = {
             "iteration": iteration,
             "inertia": _inertia(scale, grid, total, centers),
-            "shift": shift,
+            "shift": math.ldexp(shift, 2 * scale.moments.exponent),
             "changed": change.changed,
             "empty": n_empty,
             "passes": session.passes,
@@ -78,7 +79,7 @@ def lloyd(
         history.append(entry)
         session.progress.event("iteration", entry)
         repeated = bool(np.array_equal(new, centers))
-        converged = repeated or (tol > 0 and shift <= threshold)
+        converged = repeated or (tol > 0 and shift <= tol * scale.mean_variance)
         previous, centers = centers, new
         if converged:
             break
@@ -89,6 +90,11 @@ def lloyd(
     assert totals.partial is not None
     inertia = _inertia(scale, grid, totals.partial, centers)
     return Lloyd(centers, inertia, len(history), converged, totals.partial.counts, history)
+
+
+def _squared_shift(new: Floats, old: Floats, scale: Scale) -> float:
+    """Sum of squared shifts in units of ``4**exponent``: those of tiny reals would vanish."""
+    return float((np.ldexp(new - old, -scale.moments.exponent) ** 2).sum())
 
 
 def _inertia(scale: Scale, grid: Grid, total: HardPartial, centers: Floats) -> float:
