@@ -148,11 +148,11 @@ def parse() -> argparse.Namespace:
 def make(options: argparse.Namespace, images: Source, labels: Source | None) -> None:
     """Write the store."""
     n_rows = options.rows or len(SHIFTS) * images.n_rows
-    facts = tuple(_facts(file) for file in (images, labels) if file is not None)
+    files = [file for file in (images, labels) if file is not None]
     convert_rows(
         Shifted(images, n_rows),
         options.store,
-        facts=facts,
+        provenance=lambda: tuple(map(_facts, files)),
         labels=None if labels is None else Shifted(labels, n_rows),
         rows_per_chunk=options.rows_per_chunk,
         codec=options.codec,

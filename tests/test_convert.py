@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes, write_idx
 
-import daskcluster.convert
+import daskcluster.convert.rows
 from daskcluster import InputError, StoreError, convert_idx, convert_npy, open_store
 from daskcluster.engine import Silent
 from daskcluster.plan import Block
@@ -197,7 +197,7 @@ def test_every_failing_step_discards_the_build(tmp_path, monkeypatch, step, erro
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(daskcluster.convert, step, fail)
+    monkeypatch.setattr(daskcluster.convert.rows, step, fail)
     with pytest.raises(error):
         convert_idx(path, tmp_path / "s", labels=labels, rows_per_chunk=32)
     assert tree(tmp_path) == before

@@ -14,7 +14,7 @@ from daskcluster.errors import InputError
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.lloyd import Lloyd, lloyd
 from daskcluster.kernels.nearest import Floats
-from daskcluster.plan import STATE_BYTES_PER_ROW, check_fits, fit_bytes, sum_grid
+from daskcluster.plan import LARGEST_MAGNITUDE, STATE_BYTES_PER_ROW, check_fits, fit_bytes, sum_grid
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale, scale_of
 
@@ -123,8 +123,10 @@ def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:
             f"The shape of the initial centers {centers.shape} does not match the number of "
             f"features of the data {n_features}."
         )
-    if not np.isfinite(centers).all():
-        raise InputError("The initial centers hold NaN or infinity.")
+    if not (np.abs(centers) <= LARGEST_MAGNITUDE).all():
+        raise InputError(
+            f"The initial centers hold NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}."
+        )
 
 
 def check_memory(session: Session, data: Dataset, n_clusters: int) -> None:

@@ -78,7 +78,7 @@ def cluster_sums(
     # integer that the float type holds, so the sum is exact in any order.
     parts: npt.NDArray[Any]
     if rows.dtype.itemsize == 1:
-        parts: npt.NDArray[Any] = rows.astype(np.float32)[np.newaxis]
+        parts = rows.astype(np.float32)[np.newaxis]
     elif rows.dtype.kind in "iu" and grid.n_limbs == 1 and rows.dtype.itemsize <= 4:
         parts = rows.astype(np.float64)[np.newaxis]
     else:

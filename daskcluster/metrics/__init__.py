@@ -5,20 +5,15 @@ information scores need. Tables of blocks add up to the table of the whole, so t
 store that fits on no machine are exact. This room knows neither Dask nor Zarr.
 """
 
-from daskcluster.metrics.external import (
-    Scores,
-    adjusted_rand,
+from daskcluster.metrics.impurity import gini, purity
+from daskcluster.metrics.information import (
     completeness,
-    fowlkes_mallows,
-    gini,
-    gini_index,
     homogeneity,
     normalized_mutual_info,
-    purity,
-    purity_score,
-    score_table,
     v_measure,
 )
+from daskcluster.metrics.pairs import adjusted_rand, fowlkes_mallows
+from daskcluster.metrics.scores import Scores, gini_index, purity_score, score_table
 from daskcluster.metrics.table import contingency_matrix, contingency_table, merge_tables
 
 __all__ = [

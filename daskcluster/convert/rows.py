@@ -1,8 +1,7 @@
-"""Source files to a sealed store: write the blocks, read them back, seal."""
+"""Rows of any kind to a sealed store."""
 
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.plan import Block, Cut, check_row_type, chunk_rows, grain_rows
-from daskcluster.sources import NpySource, Source, open_source, scan_classes, sha256
+from daskcluster.sources import Source, scan_classes
 from daskcluster.store import Build, Store, StoreInfo, StoreReader, create_build, open_store
 from daskcluster.store.build import ArraySpec
 from daskcluster.survey import survey
+
+Provenance = Callable[[], tuple[dict[str, Any], ...]]
 
 _BLOCKS_IN_FLIGHT = 3
 
@@ -94,92 +95,18 @@ def _write(build: Build, name: str, start: int, rows: npt.NDArray[Any]) -> float
     return largest
 
 
-def convert_idx(
-    images: str | os.PathLike[str],
-    store: str | os.PathLike[str],
-    *,
-    labels: str | os.PathLike[str] | None = None,
-    rows_per_chunk: int | None = None,
-    codec: str = "lz4",
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Store:
-    """Write an IDX file, plain or gzipped, as a store.
-
-    Parameters
-    ----------
-    images : path
-        IDX file of any of the six types and any number of dimensions; the first counts rows, the
-        others are flattened.
-    store : path or URL
-        Where to write.
-    labels : path, optional
-        IDX or NPY file of as many integers: the true classes.
-    rows_per_chunk : int, optional
-        Rounded up to whole grains; by default near 8 MiB a chunk.
-    codec : {'lz4', 'zstd', 'none'}
-        Compression of the chunks. Every chunk has a checksum besides.
-    overwrite : bool
-        Replace a store that is there; it stays whole until the new one is.
-
-    Raises
-    ------
-    InputError
-        The file is not what it says, holds NaN, or its labels are of another length. Nothing is
-        left on disk.
-
-    Examples
-    --------
-    >>> import numpy
-    >>> from daskcluster import convert_idx
-    >>> path = getfixture("tmp_path") / "rows.idx"
-    >>> _ = path.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6]))
-    >>> convert_idx(path, path.with_suffix(".zarr")).info.n_features
-    3
-    """
-    return _convert(
-        _absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, progress
-    )
-
-
-def convert_npy(
-    rows: str | os.PathLike[str],
-    store: str | os.PathLike[str],
-    *,
-    labels: str | os.PathLike[str] | None = None,
-    rows_per_chunk: int | None = None,
-    codec: str = "lz4",
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Store:
-    """Write the rows of an NPY file as a store; parameters and errors as for `convert_idx`.
-
-    Examples
-    --------
-    >>> import numpy
-    >>> from daskcluster import convert_npy
-    >>> path = getfixture("tmp_path") / "rows.npy"
-    >>> numpy.save(path, numpy.eye(4, dtype="float32"))
-    >>> convert_npy(path, path.with_suffix(".zarr")).info.dtype
-    'float32'
-    """
-    return _convert(
-        _absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, progress
-    )
-
-
 def convert_rows(
     rows: Rows,
     store: str | os.PathLike[str],
     *,
-    facts: tuple[dict[str, Any], ...] = (),
+    provenance: Provenance = tuple,
     labels: Source | None = None,
     rows_per_chunk: int | None = None,
     codec: str = "lz4",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Store:
-    """Write any `Rows` as a sealed store; what the other converters share."""
+    """Write any `Rows` as a sealed store; ``provenance`` is asked for when all is written."""
     dtype = check_row_type(rows.dtype, rows.path)
     classes = _classes(rows, labels)
     per_chunk = chunk_rows(rows.n_rows, rows.n_features, np.dtype(dtype).itemsize, rows_per_chunk)
@@ -190,7 +117,7 @@ def convert_rows(
             _write_labels(build, labels, classes)
         cut = Cut(rows.n_rows, per_chunk)
         _write_rows(build, rows, cut, progress)
-        _seal(build, rows, dtype, classes, cut, facts, progress)
+        _seal(build, rows, dtype, classes, cut, provenance, progress)
     return open_store(store)
 
 
@@ -204,7 +131,7 @@ def convert_dask(
     with _building(store, rows.n_rows, per_chunk, "lz4", False) as build:
         build.create_array(ArraySpec("data", (rows.n_features,), dtype))
         write_dask(rows.array, per_chunk, partial(_write, build, rows.path))
-        _seal(build, rows, dtype, None, Cut(rows.n_rows, per_chunk), (), progress)
+        _seal(build, rows, dtype, None, Cut(rows.n_rows, per_chunk), tuple, progress)
     return open_store(store)
 
 
@@ -230,49 +157,6 @@ class _DaskRows:
     @property
     def dtype(self) -> Any:
         return self.array.dtype
-
-
-def _convert(
-    source: Source,
-    store: str | os.PathLike[str],
-    labels: str | os.PathLike[str] | None,
-    rows_per_chunk: int | None,
-    codec: str,
-    overwrite: bool,
-    progress: Progress | None,
-) -> Store:
-    label_source = None if labels is None else open_source(Path(labels).absolute())
-    files = [source] if label_source is None else [source, label_source]
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        digests = [pool.submit(sha256, file.path, stop) for file in files]
-        facts = tuple(_Facts(file, digest) for file, digest in zip(files, digests, strict=True))
-        try:
-            return convert_rows(
-                source, store, facts=facts, labels=label_source, rows_per_chunk=rows_per_chunk,
-                codec=codec, overwrite=overwrite, progress=progress,
-            )  # fmt: skip
-        finally:
-            # A refusal must not wait for the digest of 100 GB.
-            stop.set()
-
-
-class _Facts(dict[str, Any]):
-    """Provenance of a file; its digest is computed while the rows are written."""
-
-    def __init__(self, source: Source, digest: Future[str]) -> None:
-        path = Path(source.path)
-        super().__init__(name=path.name, bytes=path.stat().st_size, header=source.header())
-        self.digest = digest
-
-
-def _absolute(path: str | os.PathLike[str], *, npy: bool) -> Source:
-    """Open a source by absolute path: workers have working directories of their own."""
-    source = open_source(Path(path).absolute())
-    if isinstance(source, NpySource) != npy:
-        found, verb = ("an NPY", "npy") if not npy else ("an IDX", "idx")
-        raise InputError(f"{path} is {found} file: use `daskcluster convert {verb}`")
-    return source
 
 
 def _classes(rows: Rows, labels: Source | None) -> npt.NDArray[np.int64] | None:
@@ -344,7 +228,7 @@ def _seal(
     dtype: str,
     classes: npt.NDArray[np.int64] | None,
     cut: Cut,
-    facts: tuple[dict[str, Any], ...],
+    provenance: Provenance,
     progress: Progress | None,
 ) -> None:
     """Read everything back, checksums and all, for the moments; then make the build the store."""
@@ -363,7 +247,7 @@ def _seal(
         sample_shape=rows.sample_shape or (1,),
         class_names=None if classes is None else tuple(str(c) for c in classes),
         moments=moments,
-        sources=tuple(_with_digest(fact) for fact in facts),
+        sources=provenance(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=dict(versions()),
     )
@@ -375,8 +259,3 @@ class BuildReader(StoreReader):
 
     def identity(self) -> str:
         return self.build
-
-
-def _with_digest(fact: dict[str, Any]) -> dict[str, Any]:
-    plain = dict(fact)
-    return plain | {"sha256": fact.digest.result()} if isinstance(fact, _Facts) else plain

@@ -1,0 +1,6 @@
+"""Sources to sealed stores: write the blocks, read them back, seal."""
+
+from daskcluster.convert.files import convert_idx, convert_npy
+from daskcluster.convert.rows import Rows, convert_dask, convert_rows
+
+__all__ = ["Rows", "convert_dask", "convert_idx", "convert_npy", "convert_rows"]

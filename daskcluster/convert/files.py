@@ -1,0 +1,132 @@
+"""IDX and NPY files as stores."""
+
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from daskcluster.convert.rows import convert_rows
+from daskcluster.engine import Progress
+from daskcluster.errors import InputError
+from daskcluster.sources import NpySource, Source, open_source, sha256
+from daskcluster.store import Store
+
+
+def convert_idx(
+    images: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    rows_per_chunk: int | None = None,
+    codec: str = "lz4",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Write an IDX file, plain or gzipped, as a store.
+
+    Parameters
+    ----------
+    images : path
+        IDX file of any of the six types and any number of dimensions; the first counts rows, the
+        others are flattened.
+    store : path or URL
+        Where to write.
+    labels : path, optional
+        IDX or NPY file of as many integers: the true classes.
+    rows_per_chunk : int, optional
+        Rounded up to whole grains; by default near 8 MiB a chunk.
+    codec : {'lz4', 'zstd', 'none'}
+        Compression of the chunks. Every chunk has a checksum besides.
+    overwrite : bool
+        Replace a store that is there; it stays whole until the new one is.
+
+    Raises
+    ------
+    InputError
+        The file is not what it says, holds NaN, or its labels are of another length. Nothing is
+        left on disk.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from daskcluster import convert_idx
+    >>> path = getfixture("tmp_path") / "rows.idx"
+    >>> _ = path.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6]))
+    >>> convert_idx(path, path.with_suffix(".zarr")).info.n_features
+    3
+    """
+    return _convert(
+        _absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, progress
+    )
+
+
+def convert_npy(
+    rows: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    rows_per_chunk: int | None = None,
+    codec: str = "lz4",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Write the rows of an NPY file as a store; parameters and errors as for `convert_idx`.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> from daskcluster import convert_npy
+    >>> path = getfixture("tmp_path") / "rows.npy"
+    >>> numpy.save(path, numpy.eye(4, dtype="float32"))
+    >>> convert_npy(path, path.with_suffix(".zarr")).info.dtype
+    'float32'
+    """
+    return _convert(
+        _absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, progress
+    )
+
+
+def _convert(
+    source: Source,
+    store: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
+    rows_per_chunk: int | None,
+    codec: str,
+    overwrite: bool,
+    progress: Progress | None,
+) -> Store:
+    label_source = None if labels is None else open_source(Path(labels).absolute())
+    files = [source] if label_source is None else [source, label_source]
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        digests = [pool.submit(sha256, file.path, stop) for file in files]
+        try:
+            return convert_rows(
+                source, store, labels=label_source, rows_per_chunk=rows_per_chunk, codec=codec,
+                overwrite=overwrite, progress=progress,
+                provenance=lambda: tuple(map(_facts, files, digests)),
+            )  # fmt: skip
+        finally:
+            # A refusal must not wait for the digest of 100 GB.
+            stop.set()
+
+
+def _facts(source: Source, digest: Future[str]) -> dict[str, Any]:
+    """Provenance of a file; its digest was computed while the rows were written."""
+    path = Path(source.path)
+    return {
+        "name": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": digest.result(),
+        "header": source.header(),
+    }
+
+
+def _absolute(path: str | os.PathLike[str], *, npy: bool) -> Source:
+    """Open a source by absolute path: workers have working directories of their own."""
+    source = open_source(Path(path).absolute())
+    if isinstance(source, NpySource) != npy:
+        found, verb = ("an NPY", "npy") if not npy else ("an IDX", "idx")
+        raise InputError(f"{path} is {found} file: use `daskcluster convert {verb}`")
+    return source
