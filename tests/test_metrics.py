@@ -166,26 +166,26 @@ def test_table_refuses_a_negative_range():
 
 
 def test_matrix_finds_its_ranges():
-    assert contingency_matrix([0, 2, 2], [1, 0, -1]).tolist() == [[0, 1], [0, 0], [1, 0]]
-    assert contingency_matrix([0], [0], n_clusters=2, n_classes=3).tolist() == [
+    assert contingency_matrix([1, 0, -1], [0, 2, 2]).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert contingency_matrix([0], [0], n_classes=2, n_clusters=3).tolist() == [
         [1, 0, 0],
         [0, 0, 0],
     ]
     assert contingency_matrix([], []).shape == (0, 0)
-    assert contingency_matrix([0, 1], [-1, -1]).shape == (2, 0)
+    assert contingency_matrix([-1, -1], [0, 1]).shape == (0, 2)
     with pytest.raises(InputError, match="labels run"):
-        contingency_matrix([0, 2], [0, 0], n_clusters=2)
+        contingency_matrix([0, 0], [0, 2], n_clusters=2)
 
 
 @given(tables)
-def test_matrix_is_the_transpose_of_scikit_learns(table):
+def test_matrix_is_scikit_learns(table):
     clusters, classes = labels_of(table)
     ours = contingency_matrix(
-        clusters, classes, n_clusters=table.shape[0], n_classes=table.shape[1]
+        classes, clusters, n_clusters=table.shape[0], n_classes=table.shape[1]
     )
-    np.testing.assert_array_equal(ours, table)
+    np.testing.assert_array_equal(ours, table.T)
     if table.any():
-        theirs = oracle.cluster.contingency_matrix(classes, clusters).T
+        theirs = oracle.cluster.contingency_matrix(classes, clusters)
         np.testing.assert_array_equal(ours[ours.any(axis=1)][:, ours.any(axis=0)], theirs)
 
 
@@ -243,7 +243,7 @@ def test_scores_equal_scikit_learn_on_any_table(table):
 @given(pairs_of_labels)
 def test_scores_equal_scikit_learn_on_any_labels(pairs):
     clusters, classes = np.array(pairs).T
-    assert_equals_oracle(contingency_matrix(clusters, classes))
+    assert_equals_oracle(contingency_matrix(classes, clusters).T)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_scores_are_frozen_and_named():
 @given(pairs_of_labels)
 def test_wrappers_take_any_labels_in_scikit_learns_order(pairs):
     clusters, classes = np.array(pairs).T
-    table = contingency_matrix(clusters, classes)
+    table = contingency_matrix(classes, clusters).T
     named = [f"class {c}" for c in classes]
     for truth, labels in [(named, clusters * 5 - 3), (-classes, clusters.astype(str))]:
         for wrapper, score in [(purity_score, purity), (gini_index, gini)]:

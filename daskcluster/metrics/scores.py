@@ -170,7 +170,7 @@ def gini_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 def _table_of_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> NDArray[np.int64]:
     clusters, classes = _numbered("labels_pred", labels_pred), _numbered("labels_true", labels_true)
-    return contingency_matrix(clusters, classes)
+    return contingency_matrix(classes, clusters).T
 
 
 def _numbered(name: str, labels: ArrayLike) -> NDArray[np.intp]:

@@ -92,30 +92,30 @@ def merge_tables(*tables: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def contingency_matrix(
-    labels_pred: ArrayLike,
     labels_true: ArrayLike,
+    labels_pred: ArrayLike,
     *,
-    n_clusters: int | None = None,
     n_classes: int | None = None,
+    n_clusters: int | None = None,
 ) -> NDArray[np.int64]:
-    """Count the rows of whole label arrays by cluster and class.
+    """Count the rows of whole label arrays by class and cluster.
 
-    Clusters are rows and classes are columns: the transpose of the matrix of that name in
-    scikit-learn, and numbers without a row keep their (empty) place.
+    As in scikit-learn, but for codes over declared ranges: numbers without a row keep their
+    (empty) place, so that matrices of parts of the rows add up to that of the whole.
 
     Parameters
     ----------
-    labels_pred : array-like of shape (n_rows,), any integer dtype
-        Cluster of each row, 0 upwards.
     labels_true : array-like of shape (n_rows,), any integer dtype
         True class of each row, 0 upwards, or -1 where it is unknown (left out).
-    n_clusters, n_classes : int, optional
+    labels_pred : array-like of shape (n_rows,), any integer dtype
+        Cluster of each row, 0 upwards.
+    n_classes, n_clusters : int, optional
         The ranges; by default the greatest value plus one.
 
     Returns
     -------
-    ndarray of shape (n_clusters, n_classes), int64
-        ``table[k, c]`` rows of cluster k are of class c.
+    ndarray of shape (n_classes, n_clusters), int64
+        ``matrix[c, k]`` rows of class c are in cluster k.
 
     Raises
     ------
@@ -124,14 +124,13 @@ def contingency_matrix(
 
     Examples
     --------
-    >>> contingency_matrix([0, 0, 2], [1, 1, 0])
-    array([[0, 2],
-           [0, 0],
-           [1, 0]])
+    >>> contingency_matrix([1, 1, 0], [0, 0, 2])
+    array([[0, 0, 1],
+           [2, 0, 0]])
     """
     k = _range_of("labels_pred", labels_pred) if n_clusters is None else n_clusters
     c = _range_of("labels_true", labels_true) if n_classes is None else n_classes
-    return contingency_table(labels_pred, labels_true, k, c)
+    return np.ascontiguousarray(contingency_table(labels_pred, labels_true, k, c).T)
 
 
 def _check_same_length(clusters: NDArray[np.int64], true: NDArray[np.int64]) -> None:
