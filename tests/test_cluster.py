@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 
 from daskcluster import KMeans, convert_npy
-from daskcluster.engine import Session, cluster
+from daskcluster.engine import Session, cluster, members
 from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.errors import EngineError, InputError
 from daskcluster.kernels.batch import Batch
@@ -143,9 +143,74 @@ def test_a_killed_worker_costs_time_only(own_cluster, tmp_path):
 
 
 def test_a_step_that_kills_every_worker_ends_with_an_error(own_cluster, monkeypatch):
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
     with pytest.raises(EngineError, match="lost with their worker"), session() as run:
         run.reduce(DieAlways(), "die")
+
+
+@dataclass(frozen=True)
+class Large(DieOnce):
+    """Says that its partials are large."""
+
+    partial_nbytes = 2**40
+
+
+def test_large_partials_are_merged_on_the_workers(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "FAN_IN", 2)
+    merged = []
+    submit = client.submit
+
+    def spy(function, *args, **options):
+        merged.append(function is cluster.merge_outcomes)
+        return submit(function, *args, **options)
+
+    monkeypatch.setattr(client, "submit", spy)
+    (tmp_path / "died").touch()
+    with session() as run:
+        assert run.reduce(Large(tmp_path / "died"), "sum") == 100 * 99 // 2
+        assert run.n_tasks == 4
+    assert sum(merged) == 2
+
+
+def test_a_worker_killed_before_a_tree_costs_time_only(own_cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "FAN_IN", 2)
+    with session() as run:
+        assert run.reduce(Large(tmp_path / "died"), "sum") == 100 * 99 // 2
+    assert (tmp_path / "died").exists()
+
+
+def test_a_worker_killed_during_a_tree_costs_time_only(own_cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "FAN_IN", 2)
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
+    (tmp_path / "died").touch()
+    merge = ClusterBackend._merge
+
+    def merge_after_a_death(self, step, futures):
+        if not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(next(iter(own_cluster.run(os.getpid).values())), 9)
+        return merge(self, step, futures)
+
+    monkeypatch.setattr(ClusterBackend, "_merge", merge_after_a_death)
+    with session() as run:
+        assert run.reduce(Large(tmp_path / "died"), "sum") == 100 * 99 // 2
+
+
+def test_a_result_lost_before_it_arrives_is_computed_again(own_cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
+    (tmp_path / "died").touch()
+    gather = ClusterBackend._gather
+
+    def gather_after_a_death(self, step, futures):
+        if not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(next(iter(own_cluster.run(os.getpid).values())), 9)
+            time.sleep(0.5)
+        return gather(self, step, futures)
+
+    monkeypatch.setattr(ClusterBackend, "_gather", gather_after_a_death)
+    with session() as run:
+        assert run.reduce(DieOnce(tmp_path / "died"), "sum") == 100 * 99 // 2
 
 
 def test_an_error_of_a_step_is_not_tried_again(client):
@@ -154,8 +219,8 @@ def test_an_error_of_a_step_is_not_tried_again(client):
 
 
 def test_no_worker_is_an_error_after_a_while(monkeypatch):
-    monkeypatch.setattr(cluster, "NO_WORKER_SECONDS", 0.2)
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(members, "NO_WORKER_SECONDS", 0.2)
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.05)
     with (
         LocalCluster(n_workers=0, dashboard_address=":0") as made,
         Client(made),
@@ -166,7 +231,7 @@ def test_no_worker_is_an_error_after_a_while(monkeypatch):
 
 
 def test_a_late_worker_gets_blocks(own_cluster, monkeypatch):
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.0)
     with session() as run:
         before = run.reduce(Owner(), "own")
         own_cluster.cluster.scale(3)
@@ -202,7 +267,7 @@ def test_arrays_in_memory_stay_in_this_process(client, rng):
 
 
 def test_a_worker_killed_during_a_fit_changes_no_bit(own_cluster, tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.2)
     X = rng.integers(0, 255, (300_000, 16), dtype=np.uint8)
     np.save(tmp_path / "rows.npy", X)
     store = convert_npy(tmp_path / "rows.npy", tmp_path / "rows.zarr", rows_per_chunk=1)

@@ -1,8 +1,7 @@
-"""Workers of a Dask cluster: every block has an owner, and the driver minds who is there."""
+"""Workers of a Dask cluster: every block has an owner, and what is lost is done again."""
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -11,26 +10,20 @@ from typing import Any
 import numpy as np
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 from distributed.comm import CommClosedError
-from distributed.system import MEMORY_LIMIT
 
+from daskcluster.engine import members
+from daskcluster.engine.members import Members
 from daskcluster.engine.protocols import Reduction
-from daskcluster.engine.tasks import (
-    Outcome,
-    Work,
-    WorkerFacts,
-    close_worker,
-    open_worker,
-    run_partition,
-    versions,
-)
+from daskcluster.engine.tasks import Outcome, Work, merge_outcomes, run_partition
 from daskcluster.errors import EngineError, InputError
 from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
 MAX_ATTEMPTS = 5
-NO_WORKER_SECONDS = 60.0
-LOOK_SECONDS = 1.0
 # Larger arguments would pass through the scheduler once a task; as a future they do once.
 BROADCAST_BYTES = 64 * 1024
+# Partials go straight to the driver while they are small in total, through a tree above that.
+STRAIGHT_BYTES = 64 * 2**20
+FAN_IN = 8
 
 _LOST = (KilledWorker, CancelledError, CommClosedError)
 
@@ -62,15 +55,17 @@ def local_cluster(
 class _Attempt:
     part: Partition
     owner: str
-    number: int
+    number: int = 1
 
 
-def _open_here(work: Work, dask_worker: Any = None) -> WorkerFacts:
-    return open_worker(work, f"{work.run}@{dask_worker.address}")
+@dataclass(frozen=True)
+class _Pass:
+    """One reduction on its way."""
 
-
-def _close_here(run: str, dask_worker: Any = None) -> None:
-    close_worker(run, f"{run}@{dask_worker.address}")
+    work: Work
+    job: Any
+    """The reduction itself, or a future of it."""
+    title: str
 
 
 def _itself(job: Reduction) -> Reduction:
@@ -87,27 +82,28 @@ class ClusterBackend:
                 "Client(..., asynchronous=False), or make it not the default client"
             )
         self._client = client
-        self._threads: dict[str, int] = {}
-        self._opened: set[str] = set()
-        self._looked = 0.0
+        self._members = Members(client)
         self._counter = count()
-        self.memory_limit = int(MEMORY_LIMIT)
+        self._gatherer = ThreadPoolExecutor(1, thread_name_prefix="daskcluster-gather")
 
     @property
     def n_threads(self) -> int:
-        return sum(self._threads.values())
+        return sum(self._members.threads.values())
 
     @property
     def n_processes(self) -> int:
-        return len(self._threads)
+        return len(self._members.threads)
+
+    @property
+    def memory_limit(self) -> int:
+        return self._members.memory_limit
 
     def open(self, work: Work) -> None:
-        self._look(work)
-        self._await_workers(work)
+        self._members.wait(work)
 
     def close(self, work: Work) -> None:
-        """Let the workers forget the run; those that are gone have forgotten it already."""
-        self._client.run(_close_here, work.run, workers=list(self._threads), on_error="ignore")
+        self._gatherer.shutdown(wait=False, cancel_futures=True)
+        self._members.close(work.run)
 
     def run(
         self,
@@ -118,104 +114,155 @@ class ClusterBackend:
         on_rows: Callable[[int], None],
     ) -> tuple[list[Outcome], int]:
         """All outcomes, and how many tasks it took."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._look(work)
-        argument = self._ship(job)
-        title = type(job).__name__.lower()
-        pending = {
-            self._submit(work, argument, attempt, title): attempt
-            for attempt in self._assign(cut, only)
-        }
+        self._members.look_if_due(work)
+        step = _Pass(work, self._ship(job), type(job).__name__.lower())
+        todo = self._assign(cut, only)
+        large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
+        take = self._through_a_tree if large else self._straight
+        pending: dict[Future, _Attempt] = {}
         outcomes: list[Outcome] = []
-        tasks = len(pending)
+        tasks = 0
         try:
-            while pending:
-                more = self._collect(work, pending, outcomes, on_rows)
-                for attempt in more:
-                    pending[self._submit(work, argument, attempt, title)] = attempt
-                tasks += len(more)
+            while todo or pending:
+                pending |= {self._submit(step, attempt): attempt for attempt in todo}
+                tasks += len(todo)
+                fresh, todo = take(step, pending)
+                outcomes += fresh
+                for outcome in fresh:
+                    on_rows(sum(part.n_rows for part in outcome.done))
         except BaseException:
             self._client.cancel(list(pending), force=True)
             raise
         return outcomes, tasks
 
-    def _collect(
-        self,
-        work: Work,
-        pending: dict[Future, _Attempt],
-        outcomes: list[Outcome],
-        on_rows: Callable[[int], None],
-    ) -> list[_Attempt]:
-        """Take what is done out of ``pending`` and into ``outcomes``; return what must run next."""
-        try:
-            done = wait(list(pending), timeout=LOOK_SECONDS).done
-        except TimeoutError:
-            done = {future for future in pending if future.done()}
-        except CancelledError:
-            done = set(pending)
-        good = [future for future in done if future.status == "finished"]
-        more = []
-        for future, outcome in zip(good, self._gather(good), strict=True):
-            attempt = pending.pop(future)
-            if outcome is None:
-                more.append(self._again(work, attempt, None))
-                continue
-            outcomes.append(outcome)
-            on_rows(outcome.done.n_rows)
-            if outcome.rest is not None:
-                more.append(_Attempt(outcome.rest, attempt.owner, 1))
-        for future in done.difference(good):
-            more.append(self._again(work, pending.pop(future), _lost(future)))
-        return more + self._orphans(work, pending)
+    def _straight(
+        self, step: _Pass, pending: dict[Future, _Attempt]
+    ) -> tuple[list[Outcome], list[_Attempt]]:
+        """Take what is done out of ``pending``; return its outcomes, and what must run next."""
+        finished, todo = self._finished(step, pending)
+        outcomes = self._gather(step, list(finished))
+        if outcomes is None:
+            return [], todo + [self._again(step, attempt) for attempt in finished.values()]
+        for outcome, attempt in zip(outcomes, finished.values(), strict=True):
+            todo += [_Attempt(part, attempt.owner) for part in outcome.rest]
+        return outcomes, todo
 
-    def _gather(self, futures: list[Future]) -> list[Outcome | None]:
-        """Results; None for each that was lost with its worker before it arrived."""
-        try:
-            return list(self._client.gather(futures))
-        except _LOST:
-            return [None] * len(futures)
+    def _through_a_tree(
+        self, step: _Pass, pending: dict[Future, _Attempt]
+    ) -> tuple[list[Outcome], list[_Attempt]]:
+        """The same for large partials: wait for all, merge on the workers, gather what is left."""
+        finished: dict[Future, _Attempt] = {}
+        while pending:
+            some, todo = self._finished(step, pending)
+            finished |= some
+            pending |= {self._submit(step, attempt): attempt for attempt in todo}
+        outcomes = self._merge(step, list(finished))
+        if outcomes is None:
+            return [], [self._again(step, attempt) for attempt in finished.values()]
+        owners = sorted(self._members.threads)
+        rest = [part for outcome in outcomes for part in outcome.rest]
+        return outcomes, [_Attempt(p, owners[i % len(owners)]) for i, p in enumerate(rest)]
 
-    def _orphans(self, work: Work, pending: dict[Future, _Attempt]) -> list[_Attempt]:
-        """Attempts whose owner has left: a pinned task would wait for it for ever."""
-        if time.monotonic() - self._looked < LOOK_SECONDS or not pending:
+    def _merge(self, step: _Pass, futures: list[Future]) -> list[Outcome] | None:
+        """Merge groups until few are left; None when a worker was lost on the way."""
+        there = set(self._members.threads)
+        while len(futures) > FAN_IN:
+            groups = [futures[i : i + FAN_IN] for i in range(0, len(futures), FAN_IN)]
+            futures = [
+                self._client.submit(
+                    merge_outcomes, step.job, *group, key=self._key(step, "merge"), pure=False
+                )
+                for group in groups
+            ]
+            while not all(future.done() for future in futures):
+                self._wait(futures)
+                # The inputs are pinned: with their worker gone nobody would make them again.
+                if self._members.look_if_due(step.work) and not there <= set(self._members.threads):
+                    self._client.cancel(futures, force=True)
+                    return None
+        return self._gather(step, futures)
+
+    def _finished(
+        self, step: _Pass, pending: dict[Future, _Attempt]
+    ) -> tuple[dict[Future, _Attempt], list[_Attempt]]:
+        """Wait a while; take out of ``pending`` what is finished, and what is lost to do again."""
+        self._wait(list(pending))
+        done = [future for future in pending if future.done()]
+        finished = {f: pending.pop(f) for f in done if f.status == "finished"}
+        todo = [self._again(step, pending.pop(f), _reason(f)) for f in done if f not in finished]
+        if pending and self._members.look_if_due(step.work):
+            todo += self._orphans(step, pending)
+        return finished, todo
+
+    def _wait(self, futures: list[Future]) -> None:
+        try:
+            wait(futures, timeout=members.LOOK_SECONDS)
+        except (TimeoutError, CancelledError):
+            return
+
+    def _gather(self, step: _Pass, futures: list[Future]) -> list[Outcome] | None:
+        """Results; None where some were lost with their worker before they arrived."""
+        if not futures:
             return []
-        self._look(work)
-        gone = [f for f, attempt in pending.items() if attempt.owner not in self._threads]
+        there = set(self._members.threads)
+        # Dask would wait for ever for a lost result that only its dead owner may compute again.
+        arriving = self._gatherer.submit(self._client.gather, futures)
+        try:
+            while True:
+                try:
+                    return list(arriving.result(timeout=members.LOOK_SECONDS))
+                except TimeoutError:
+                    self._members.look(step.work)
+                    if not there <= set(self._members.threads):
+                        raise CancelledError from None
+        except _LOST:
+            self._client.cancel(futures, force=True)
+            return None
+        except BaseException:
+            self._client.cancel(futures, force=True)
+            raise
+
+    def _orphans(self, step: _Pass, pending: dict[Future, _Attempt]) -> list[_Attempt]:
+        """Attempts whose owner has left: a pinned task would wait for it for ever."""
+        gone = [f for f, attempt in pending.items() if attempt.owner not in self._members.threads]
         if gone:
             self._client.cancel(gone, force=True)
-        return [self._again(work, pending.pop(future), None) for future in gone]
+        return [self._again(step, pending.pop(future)) for future in gone]
 
-    def _again(self, work: Work, attempt: _Attempt, cause: BaseException | None) -> _Attempt:
+    def _again(
+        self, step: _Pass, attempt: _Attempt, cause: BaseException | None = None
+    ) -> _Attempt:
         if attempt.number >= MAX_ATTEMPTS:
             raise EngineError(
                 f"blocks {attempt.part.low} to {attempt.part.high} were lost with their worker "
                 f"{attempt.number} times: look at the workers' logs, memory is the usual reason"
             ) from cause
-        self._look(work)
-        self._await_workers(work)
-        owners = sorted(self._threads)
+        self._members.wait(step.work)
+        owners = sorted(self._members.threads)
         owner = owners[(attempt.part.low + attempt.number) % len(owners)]
         return _Attempt(attempt.part, owner, attempt.number + 1)
 
     def _assign(self, cut: Cut, only: list[int] | None) -> list[_Attempt]:
         """Even runs of blocks, in the workers' order: with the same workers, the same owners."""
-        seats = [
-            a for a in sorted(self._threads) for _ in range(TASKS_PER_THREAD * self._threads[a])
-        ]
+        threads = self._members.threads
+        seats = [a for a in sorted(threads) for _ in range(TASKS_PER_THREAD * threads[a])]
         parts = partitions(cut, self.n_threads)
         runs = [[part] for part in parts] if only is None else within(parts, only)
         return [
-            _Attempt(part, seats[i * len(seats) // len(parts)], 1)
+            _Attempt(part, seats[i * len(seats) // len(parts)])
             for i, run in enumerate(runs)
             for part in run
         ]
 
-    def _submit(self, work: Work, argument: Any, attempt: _Attempt, title: str) -> Future:
-        key = f"{title}-{work.run}-{next(self._counter)}"
+    def _submit(self, step: _Pass, attempt: _Attempt) -> Future:
         return self._client.submit(
-            run_partition, work, argument, attempt.part,
-            key=key, workers=[attempt.owner], allow_other_workers=False, pure=False, retries=0,
+            run_partition, step.work, step.job, attempt.part,
+            key=self._key(step, step.title), workers=[attempt.owner], allow_other_workers=False,
+            pure=False,
         )  # fmt: skip
+
+    def _key(self, step: _Pass, title: str) -> str:
+        return f"{title}-{step.work.run}-{next(self._counter)}"
 
     def _ship(self, job: Reduction) -> Any:
         size = sum(v.nbytes for v in vars(job).values() if isinstance(v, np.ndarray))
@@ -223,60 +270,12 @@ class ClusterBackend:
             return job
         return self._client.submit(_itself, job, key=f"broadcast-{id(job)}-{next(self._counter)}")
 
-    def _look(self, work: Work) -> None:
-        """See who is there, and set up who is new."""
-        self._looked = time.monotonic()
-        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
-        here = {a: w["nthreads"] for a, w in workers.items() if w.get("status") != "closing"}
-        self._opened &= set(here)
-        new = sorted(set(here) - self._opened)
-        if new:
-            facts = self._client.run(_open_here, work, workers=new, on_error="return")
-            self._opened |= {
-                address for address in new if _agrees(address, facts.get(address), work)
-            }
-        self._threads = {a: n for a, n in here.items() if a in self._opened}
-        limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
-        self.memory_limit = min(limits, default=int(MEMORY_LIMIT))
 
-    def _await_workers(self, work: Work) -> None:
-        deadline = time.monotonic() + NO_WORKER_SECONDS
-        while not self._threads:
-            if time.monotonic() > deadline:
-                raise EngineError(
-                    f"no worker for {NO_WORKER_SECONDS:.0f} s at {self._client.scheduler.address}: "
-                    "start workers and run again"
-                )
-            time.sleep(LOOK_SECONDS)
-            self._look(work)
-
-
-def _lost(future: Future) -> BaseException:
-    """The reason a future failed, if it is the cluster's; an error of the task itself is raised."""
+def _reason(future: Future) -> BaseException:
+    """Why a future failed, if that is the cluster's doing; an error of the task is raised."""
     if future.status in ("cancelled", "lost"):
         return CancelledError(future.key)
     error: BaseException = future.exception()
     if isinstance(error, _LOST):
         return error
     raise error
-
-
-def _agrees(address: str, facts: Any, work: Work) -> bool:
-    """Whether a worker answered; raises when it has other data or other versions."""
-    if not isinstance(facts, WorkerFacts):
-        if isinstance(facts, InputError):
-            raise InputError(f"worker {address}: {facts}") from facts
-        return False
-    here = work.reader.identity()
-    if facts.identity != here:
-        raise EngineError(
-            f"worker {address} sees another build at {work.reader.token}: {facts.identity} instead "
-            f"of {here}; give a path that is the same file system on every worker"
-        )
-    differing = {k: v for k, v in facts.versions.items() if versions().get(k) != v}
-    if differing:
-        raise EngineError(
-            f"worker {address} has {differing} where the driver has "
-            f"{ {k: versions().get(k) for k in differing} }: install the same versions on both"
-        )
-    return True

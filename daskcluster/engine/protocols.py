@@ -31,7 +31,11 @@ class Reader(Protocol):
 
 
 class Reduction(Protocol):
-    """A map and a merge over all blocks. Pure: any attempt may be repeated or run elsewhere."""
+    """A map and a merge over all blocks. Pure: any attempt may be repeated or run elsewhere.
+
+    One whose partials are large says so in an attribute ``partial_nbytes``: they are then merged on
+    the workers before what is left of them comes to the driver.
+    """
 
     @property
     def state_kind(self) -> str | None:

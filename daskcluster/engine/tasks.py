@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib.metadata import version
 from typing import Any
 
@@ -36,8 +36,8 @@ class Outcome:
     """What a task returns."""
 
     partial: Any
-    done: Partition
-    rest: Partition | None
+    done: tuple[Partition, ...]
+    rest: tuple[Partition, ...]
     """The blocks it did not get to in its time."""
     bytes_decoded: int
 
@@ -63,8 +63,18 @@ def run_partition(
         if time.monotonic() > deadline or (stop is not None and stop.is_set()):
             break
     done = Partition(blocks.cut, blocks.low, reached)
-    rest = Partition(blocks.cut, reached, blocks.high) if reached < blocks.high else None
-    return Outcome(partial, done, rest, decoded)
+    rest = (Partition(blocks.cut, reached, blocks.high),) if reached < blocks.high else ()
+    return Outcome(partial, (done,), rest, decoded)
+
+
+def merge_outcomes(job: Reduction, *outcomes: Outcome) -> Outcome:
+    """One outcome of several, merged where they are instead of on the driver."""
+    return Outcome(
+        reduce(job.merge, (outcome.partial for outcome in outcomes)),
+        sum((outcome.done for outcome in outcomes), ()),
+        sum((outcome.rest for outcome in outcomes), ()),
+        sum(outcome.bytes_decoded for outcome in outcomes),
+    )
 
 
 def _step(work: Work, job: Reduction, block: Block, batch: Sized) -> Any:

@@ -52,7 +52,7 @@ class ThreadBackend:
             finished = self._call(calls, stop)
             tasks += len(calls)
             outcomes += finished
-            todo = [outcome.rest for outcome in finished if outcome.rest is not None]
+            todo = [part for outcome in finished for part in outcome.rest]
         return outcomes, tasks
 
     def _call(self, calls: Sequence[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:

@@ -60,6 +60,11 @@ class Assign:
     grid: Grid
     state_kind: str | None = "hard"
 
+    @property
+    def partial_nbytes(self) -> int:
+        """Bytes of the sums of one partial."""
+        return self.grid.n_limbs * self.centers.nbytes
+
     @cached_property
     def nearest(self) -> Nearest:
         return Nearest(self.centers, self.frame)
