@@ -42,6 +42,8 @@ class HardPartial:
 
 def merge_hard(a: HardPartial, b: HardPartial) -> HardPartial:
     """Add two partials; exact, associative and commutative."""
+    if not b.changed:  # most blocks, late in a fit
+        return a
     return HardPartial(exact.carry(a.sums + b.sums), a.counts + b.counts, a.changed + b.changed)
 
 
@@ -96,15 +98,17 @@ def moved(
     rows: Rows, before: Labels | None, after: Labels, n_clusters: int, grid: Grid
 ) -> HardPartial:
     """Sums and counts that rows carry from the clusters ``before`` to the clusters ``after``."""
+    sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
     if before is None:
         picked, count = None, len(rows)
         counts = np.bincount(after, minlength=n_clusters)
     else:
         picked = np.flatnonzero(before != after)
         count = len(picked)
+        if not count:
+            return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0)
         counts = np.bincount(after[picked], minlength=n_clusters)
         counts -= np.bincount(before[picked], minlength=n_clusters)
-    sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
     for start in range(0, count, _RUN):
         run = slice(start, start + _RUN) if picked is None else picked[start : start + _RUN]
         sums += _run_sums(

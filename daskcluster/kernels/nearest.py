@@ -51,7 +51,7 @@ class Frame:
 
     def rows32(self, rows: Rows, out: Singles) -> Singles:
         """Rows in the frame as float32 in ``out``, with a relative error below 2**-23."""
-        if self.exponent or rows.dtype.itemsize > 4 or rows.dtype.name in ("int32", "uint32"):
+        if self.exponent or rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):
             out[:] = self.rows64(rows)
         elif self.shift is None:
             out[:] = rows
