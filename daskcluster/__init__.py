@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from daskcluster.assess import evaluate, open_labels, predict_labels
 from daskcluster.convert import convert_idx, convert_npy
 from daskcluster.errors import (
     BudgetError,
@@ -29,8 +30,11 @@ __all__ = [
     "contingency_matrix",
     "convert_idx",
     "convert_npy",
+    "evaluate",
     "gini_index",
     "load_model",
+    "open_labels",
     "open_store",
+    "predict_labels",
     "purity_score",
 ]

@@ -105,7 +105,27 @@ def _describe(build: Build, store: Store, model: KMeans) -> dict[str, Any]:
 
 
 def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
-    """All labels that `predict_labels` wrote, shape (n_rows,)."""
+    """All labels that `predict_labels` wrote, shape (n_rows,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, convert_npy, open_labels, predict_labels
+    >>> folder = getfixture("tmp_path")
+    >>> np.save(folder / "rows.npy", np.array([[0.0], [9.0], [8.0]]))
+    >>> store = convert_npy(folder / "rows.npy", folder / "rows.zarr")
+    >>> model = KMeans(2, init=[[0.0], [9.0]]).fit(store)
+    >>> _ = predict_labels(model, store, folder / "labels.zarr")
+    >>> open_labels(folder / "labels.zarr")
+    array([0, 1, 1], dtype=int32)
+    """
+    path = plain_path(path)
+    attributes = describe_labels(path)
+    return read_rows(path, attributes["build"], "labels", 0, attributes["n_rows"])
+
+
+def describe_labels(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What labels written by `predict_labels` say of themselves, checked."""
     path = plain_path(path)
     attributes = root_attributes(path)
     if not isinstance(attributes, dict) or attributes.get("format") != LABELS_FORMAT:
@@ -113,7 +133,7 @@ def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
     build, n_rows = attributes.get("build"), attributes.get("n_rows")
     if not isinstance(build, str) or type(n_rows) is not int:
         raise InputError(f"{path}: damaged attributes; run `daskcluster predict` again")
-    return read_rows(path, build, "labels", 0, n_rows)
+    return attributes
 
 
 @dataclass(frozen=True)

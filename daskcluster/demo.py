@@ -13,7 +13,7 @@ from daskcluster.convert import convert_idx
 from daskcluster.engine import Progress
 from daskcluster.errors import InputError
 from daskcluster.fit.kmeans import KMeans
-from daskcluster.report import draw_centroids, draw_contingency, draw_history
+from daskcluster.report import can_draw, draw_centroids, draw_contingency, draw_history
 
 _MADE_HERE = (
     "digits-images-idx3-ubyte", "digits-labels-idx1-ubyte", "digits.zarr", "model", "labels.zarr",
@@ -47,19 +47,23 @@ def run_demo(folder: str | os.PathLike[str], *, progress: Progress | None = None
     kmeans.save(model, overwrite=True)
     predict_labels(kmeans, opened, out, overwrite=True, progress=progress)
     scores = evaluate(kmeans, opened, progress=progress)
-    _draw(kmeans, scores, pictures)
-    return scores | {"files": [str(place / name) for name in _MADE_HERE]}
+    if can_draw():
+        _draw(kmeans, scores, pictures)
+    made = [str(place / name) for name in _MADE_HERE if (place / name).exists()]
+    return scores | {"n_iter": kmeans.n_iter_, "files": made}
 
 
 def _check_folder(place: Path) -> None:
+    """Only a folder that is empty, or that the demo has filled, may be filled again."""
     if not place.exists():
         return
     if not place.is_dir():
         raise InputError(f"{place} is a file: give a folder for the demo")
-    foreign = sorted(p.name for p in place.iterdir() if p.name not in _MADE_HERE)
-    if foreign:
+    names = sorted(p.name for p in place.iterdir())
+    foreign = [name for name in names if name not in _MADE_HERE]
+    if names and (foreign or _MADE_HERE[0] not in names):
         raise InputError(
-            f"{place} holds {foreign[0]!r}, which is not the demo's: give another folder"
+            f"{place} holds {(foreign or names)[0]!r}, which is not the demo's: give another folder"
         )
 
 

@@ -4,6 +4,7 @@ Every figure is a `matplotlib.figure.Figure` of its own on an Agg canvas. Nothin
 pyplot, so no window opens, no figure stays behind and threads do not meet in a current figure.
 """
 
+import importlib.util
 import math
 import os
 import uuid
@@ -21,6 +22,11 @@ MAX_NUMBERED_CELLS = 20
 MAX_TICKS = 40
 MAX_NAME = 24
 DPI = 120
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_centroids(
@@ -171,9 +177,7 @@ def _figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure  # noqa: PLC0415 - optional
         from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise DaskClusterError(
-            'pictures need matplotlib: pip install "daskcluster[plot]"'
-        ) from error
+        raise DaskClusterError("pictures need matplotlib: pip install matplotlib") from error
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)

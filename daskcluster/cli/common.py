@@ -59,9 +59,13 @@ def printing(command: Command) -> Command:
 def running(command: Command) -> Command:
     """Add ``--workers`` and what belongs to it; the command runs on such a cluster."""
 
-    @click.option("--workers", type=click.IntRange(1), help="Start so many worker processes.")
-    @click.option("--threads-per-worker", type=click.IntRange(1), help="Default 1.")
-    @click.option("--memory-limit", metavar="SIZE", help="Of each worker, such as 2GB.")
+    @click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Start so many worker processes; without, this process uses all cores.",
+    )
+    @click.option("--threads-per-worker", type=click.IntRange(1), help="With --workers; default 1.")
+    @click.option("--memory-limit", metavar="SIZE", help="With --workers: of each, such as 2GB.")
     @functools.wraps(command)
     def wrapped(
         *args: Any,

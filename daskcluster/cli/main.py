@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +16,7 @@ from daskcluster.cli.show import (
     evaluate_lines,
     fit_facts,
     fit_lines,
-    model_facts,
+    path_facts,
     predict_lines,
     store_facts,
     table_lines,
@@ -29,7 +28,7 @@ from daskcluster.errors import DaskClusterError, InputError
 from daskcluster.fit import KMeans, load_model
 from daskcluster.fit.kmeans import ALGORITHMS, INITS
 from daskcluster.fit.model import check_model_path
-from daskcluster.store import CODECS, open_store
+from daskcluster.store import CODECS
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -78,7 +77,9 @@ def _converting(command: Any) -> Any:
             "--labels", metavar="FILE", help="True classes: an IDX or NPY file of integers."
         ),
         click.option(
-            "--rows-per-chunk", type=click.IntRange(1), help="Rounded up to whole grains."
+            "--rows-per-chunk",
+            type=click.IntRange(1),
+            help="Rounded up to what one product covers; default some 8 MiB.",
         ),
         click.option("--codec", type=click.Choice(CODECS), default="lz4", show_default=True),
         click.option("--overwrite", is_flag=True, help="Replace a store that is there."),
@@ -121,28 +122,35 @@ def npy(rows: str, store: str, output: Output, **options: Any) -> None:
 @click.argument("path")
 @printing
 def info(path: str, output: Output) -> None:
-    """Say what the store or model at PATH is.
+    """Say what the store, model or labels at PATH are.
 
     \b
     Example:
       daskcluster info mnist.zarr
     """
-    is_model = (Path(path) / "model.json").exists()
-    facts = model_facts(path) if is_model else store_facts(open_store(path))
+    facts = path_facts(path)
     output.result(facts, table_lines(facts))
 
 
 @cli.command()
 @click.argument("store")
 @click.argument("model")
-@click.option("--k", "n_clusters", type=int, required=True, help="Number of clusters.")
+@click.option(
+    "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
+)
 @click.option(
     "--init", default="k-means++", show_default=True, metavar="NAME|FILE.npy",
     help=f"{' or '.join(INITS)}, or a file of centres.",
 )  # fmt: skip
 @click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
-@click.option("--max-iter", type=click.IntRange(1), default=300, show_default=True)
-@click.option("--tol", type=click.FloatRange(0), default=1e-4, show_default=True)
+@click.option(
+    "--max-iter", type=click.IntRange(1), default=300, show_default=True,
+    help="Iterations after which a fit ends all the same.",
+)  # fmt: skip
+@click.option(
+    "--tol", type=click.FloatRange(0), default=1e-4, show_default=True,
+    help="Squared shift of the centres, in mean variances, at which a fit ends; 0: when they repeat.",
+)  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given."
 )

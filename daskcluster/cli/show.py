@@ -1,12 +1,15 @@
 """Results as JSON facts and as lines for people."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from daskcluster.assess import LABELS_FORMAT, describe_labels
 from daskcluster.fit import KMeans, load_model, read_model
-from daskcluster.store import Store
+from daskcluster.store import Store, open_store
+from daskcluster.store.reading import root_attributes
 
 MIB = 2**20
 _SCORES = (
@@ -27,7 +30,7 @@ def store_facts(store: Store) -> dict[str, Any]:
         "dtype": info.dtype,
         "sample_shape": list(info.sample_shape),
         "rows_per_chunk": info.rows_per_chunk,
-        "n_chunks": -(-info.n_rows // info.rows_per_chunk),
+        "n_chunks": info.n_chunks,
         "grain": info.grain,
         "codec": info.codec,
         "bytes": info.nbytes,
@@ -36,6 +39,14 @@ def store_facts(store: Store) -> dict[str, Any]:
         "created": info.created,
         "versions": info.versions,
     }
+
+
+def labels_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `info` prints of labels that `predict` wrote."""
+    facts = describe_labels(path)
+    array = f"{os.fspath(path)}/build-{facts['build']}/labels"
+    plain = {k: v for k, v in facts.items() if not k.startswith("format")}
+    return {"kind": "labels", "path": os.fspath(path), "array": array, **plain}
 
 
 def model_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -49,6 +60,16 @@ def model_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
         "created": description["created"],
         "versions": description["versions"],
     }
+
+
+def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `info` prints of whatever is at ``path``."""
+    if (Path(path) / "model.json").exists():
+        return model_facts(path)
+    attributes = root_attributes(os.fspath(path))
+    if isinstance(attributes, dict) and attributes.get("format") == LABELS_FORMAT:
+        return labels_facts(path)
+    return store_facts(open_store(path))
 
 
 def fit_facts(model: KMeans) -> dict[str, Any]:
@@ -77,18 +98,21 @@ def fit_facts(model: KMeans) -> dict[str, Any]:
 
 def convert_lines(store: Store) -> list[str]:
     info = store.info
-    return [
-        f"{store.path}: {info.n_rows:,} rows of {info.n_features:,} {info.dtype}, "
-        f"{-(-info.n_rows // info.rows_per_chunk):,} chunks of {info.rows_per_chunk:,} rows, "
+    lines = [
+        f"{store.path}: {_many(info.n_rows, 'row')} of {info.n_features:,} {info.dtype}, "
+        f"{_many(info.n_chunks, 'chunk')} of {info.rows_per_chunk:,} rows, "
         f"{info.nbytes / MIB:,.1f} MiB before compression ({info.codec})"
     ]
+    if info.n_features == 1:
+        lines.append("one number a row: were these the labels, to be given with --labels?")
+    return lines
 
 
 def fit_lines(facts: dict[str, Any], model: str) -> list[str]:
     end = "converged" if facts["converged"] else "stopped at --max-iter"
     return [
-        f"{model}: k={facts['n_clusters']}, {end} after {facts['n_iter']} iterations, "
-        f"{facts['passes']:.1f} passes, {facts['seconds']:.2f} s",
+        f"{model}: k={facts['n_clusters']}, {end} after {_many(facts['n_iter'], 'iteration')}, "
+        f"data decoded {facts['passes']:.1f} times, {facts['seconds']:.2f} s",
         f"inertia {facts['inertia']!r}, seed {facts['seed']}",
         f"cluster sizes {' '.join(str(n) for n in facts['cluster_sizes'])}",
     ]
@@ -102,9 +126,10 @@ def predict_lines(facts: dict[str, Any]) -> list[str]:
 def evaluate_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{'inertia':20}{facts['inertia']!r}"]
     lines += [f"{name:20}{facts[name]:.6f}" for name in _SCORES if facts[name] is not None]
-    if facts["contingency"] is not None:
-        lines += ["", "clusters (rows) by classes (columns)", *_contingency_lines(facts)]
-    return lines
+    if facts["contingency"] is None:
+        return [*lines, "no labels in this store, so no other scores: convert with --labels FILE"]
+    lines[0] += "   (less is better, as for gini; for the others more is)"
+    return [*lines, "", "clusters (rows) by classes (columns)", *_contingency_lines(facts)]
 
 
 def _contingency_lines(facts: dict[str, Any]) -> list[str]:
@@ -119,13 +144,34 @@ def _contingency_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def demo_lines(facts: dict[str, Any]) -> list[str]:
-    return [*evaluate_lines(facts), "", *facts["files"]]
+    head = (
+        f"scikit-learn's digits: {_many(facts['n_rows'], 'image')}, k={facts['n_clusters']}, "
+        f"{_many(facts['n_iter'], 'iteration')}"
+    )
+    lines = [head, "", *evaluate_lines(facts), "", "made here:", *facts["files"]]
+    if not any(name.endswith(".png") for name in facts["files"]):
+        lines.append("no pictures, they need matplotlib: pip install matplotlib")
+    return lines
 
 
 def table_lines(facts: dict[str, Any]) -> list[str]:
-    return [f"{name:16}{_brief(value)}" for name, value in facts.items() if name != "history"]
+    """One fact a line, and one line for each source."""
+    lines = []
+    for name, value in facts.items():
+        if name == "history" or value is None:
+            continue
+        several = value if isinstance(value, list) and name == "sources" else [value]
+        lines += [f"{name:16}{_plain(one)}" for one in several]
+    return lines
 
 
-def _brief(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 400 else text[:397] + "..."
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def _many(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"

@@ -1,5 +1,7 @@
 """Workers of a Dask cluster: every block has an owner, and what is lost is done again."""
 
+import logging
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,14 +43,33 @@ def local_cluster(
     ...     client.submit(sum, [1, 2]).result()
     3
     """
-    cluster = LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=threads_per_worker,
-        memory_limit=memory_limit,
-        dashboard_address=":0",
-    )
+    with _workers_spared_from_ctrl_c():
+        cluster = LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=threads_per_worker,
+            memory_limit=memory_limit,
+            dashboard_address=":0",
+            silence_logs=logging.ERROR,
+        )
     with cluster, Client(cluster) as client:
         yield client
+
+
+@contextmanager
+def _workers_spared_from_ctrl_c() -> Iterator[None]:
+    """Processes and threads begun here never see SIGINT.
+
+    A terminal sends it to all processes; the driver ends the workers in good order, which it cannot
+    when they have died in the middle of a message. It waits, and reaches the driver afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Who is there: the workers of a run, each set up once, looked after by the driver."""
 
+import threading
 import time
+from functools import partial
 from typing import Any
 
 from distributed import Client
@@ -11,6 +13,7 @@ from daskcluster.errors import EngineError, InputError
 
 NO_WORKER_SECONDS = 60.0
 LOOK_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
 
 
 class Members:
@@ -59,7 +62,13 @@ class Members:
 
     def close(self, run: str) -> None:
         """Let the workers forget the run; those that are gone have forgotten it already."""
-        self._client.run(_close_here, run, workers=list(self.threads), on_error="ignore")
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        there = [address for address in self.threads if address in workers]
+        # A worker that dies just now would be waited for as long as Dask waits to connect.
+        call = partial(self._client.run, _close_here, run, workers=there, on_error="ignore")
+        closing = threading.Thread(target=call, name="daskcluster-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
 
 def _open_here(work: Work, dask_worker: Any = None) -> WorkerFacts:

@@ -1,6 +1,7 @@
 """Progress on stderr: a live line for people, JSON lines for programs, silence otherwise."""
 
 import json
+import shutil
 import sys
 import time
 from typing import Any, Protocol, TextIO
@@ -44,7 +45,7 @@ class JsonLines:
 
 
 class TextLine:
-    """One line that is written over, with rows, last iteration and time left of the pass."""
+    """One line that is written over: rows and time left of the pass, and the last iteration."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -55,28 +56,29 @@ class TextLine:
 
     def rows(self, title: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if title != self._title or done == 0:
+        if title != self._title:
             self._title, self._began = title, now
         if now - self._shown < 0.1 and done < total:
             return
         self._shown = now
         left = (now - self._began) * (total - done) / max(done, 1)
-        self._write(f"{title}: {done:,} of {total:,} rows, {left:.0f} s left {self._last}")
+        self._write(f"{title}: {done:,} of {total:,} rows, {left:.0f} s left{self._last}")
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
-        self._last = "| " + kind + " " + " ".join(f"{k}={_short(v)}" for k, v in facts.items())
-        self._write(self._last[2:])
+        told = ", ".join(f"{k} {_short(v)}" for k, v in facts.items() if k != kind)
+        self._last = f" | {kind} {facts.get(kind, '')}: {told}"
+        self._write(self._last[3:])
 
     def close(self) -> None:
         if self._width:
             print("\r" + " " * self._width + "\r", end="", file=self._stream, flush=True)
-        self._width = 0
+        self._width, self._last = 0, ""
 
     def _write(self, text: str) -> None:
-        text = text[:110]
+        text = text[: shutil.get_terminal_size().columns - 1]
         print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)
-        self._width = max(self._width, len(text))
+        self._width = len(text)
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+    return f"{value:.6g}" if isinstance(value, float) else f"{value:,}"

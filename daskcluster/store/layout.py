@@ -104,6 +104,10 @@ class StoreInfo:
     versions: dict[str, str]
 
     @property
+    def n_chunks(self) -> int:
+        return -(-self.n_rows // self.rows_per_chunk)
+
+    @property
     def nbytes(self) -> int:
         """Decoded bytes of the rows."""
         return self.n_rows * self.n_features * np.dtype(self.dtype).itemsize

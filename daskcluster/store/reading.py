@@ -26,7 +26,7 @@ from daskcluster.store.layout import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Store:
     """A sealed store.
 
@@ -42,6 +42,14 @@ class Store:
 
     path: str
     info: StoreInfo
+
+    def __repr__(self) -> str:
+        info = self.info
+        labels = ", labels" if self.has_labels else ""
+        return (
+            f"Store({self.path!r}, {info.n_rows} x {info.n_features} {info.dtype}, "
+            f"{info.n_chunks} chunks{labels})"
+        )
 
     @property
     def has_labels(self) -> bool:
@@ -149,8 +157,7 @@ def root_attributes(path: str) -> Any:
     # Damaged metadata makes Zarr raise whatever its parsers can think of.
     except Exception as error:
         raise StoreError(
-            f"{path} is not a daskcluster store ({type(error).__name__}): write one with "
-            "`daskcluster convert`"
+            f"{path} is not a daskcluster store: write one with `daskcluster convert`"
         ) from error
     if ATTRIBUTE not in attributes and begun:
         raise StoreError(
