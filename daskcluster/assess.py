@@ -17,7 +17,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
 from daskcluster.kernels.outputs import Label
-from daskcluster.metrics import contingency_table, score_table
+from daskcluster.metrics import contingency_table, merge_tables, score_table
 from daskcluster.store import Build, Store, create_build, open_store
 from daskcluster.store.build import ArraySpec
 from daskcluster.store.layout import plain_path
@@ -72,7 +72,7 @@ def predict_labels(
     )  # fmt: skip
     try:
         build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
-        with data.session(0, progress) as session:
+        with data.session(progress) as session:
             job = WriteLabels(Label(model.cluster_centers_), build, n_clusters)
             sizes = session.reduce(job, "predict")
             passes = session.passes
@@ -154,6 +154,11 @@ class Evaluate:
     """0 without classes."""
     state_kind = None
 
+    @property
+    def partial_nbytes(self) -> int:
+        """Bytes of the sums of one partial."""
+        return self.assign.partial_nbytes
+
     def step(self, batch: Batch, state: None) -> tuple[Evaluation, None]:
         partial, labelled = self.assign.step(batch, None)
         table = None
@@ -163,7 +168,7 @@ class Evaluate:
         return Evaluation(partial, table), None
 
     def merge(self, a: Evaluation, b: Evaluation) -> Evaluation:
-        table = None if a.table is None or b.table is None else a.table + b.table
+        table = None if a.table is None or b.table is None else merge_tables(a.table, b.table)
         return Evaluation(merge_hard(a.hard, b.hard), table)
 
 
@@ -183,7 +188,7 @@ def evaluate(
     data = store_dataset(store, with_labels=store.has_labels)
     n_clusters = _check_features(model, data)
     names = store.info.class_names
-    with data.session(0, progress) as session:
+    with data.session(progress) as session:
         found, inertia = _evaluate(session, data, model, len(names or ()))
     scores = score_table(found.table if found.table is not None else np.zeros((1, 1), np.int64))
     return {

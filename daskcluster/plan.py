@@ -5,6 +5,7 @@ Words used throughout the package: a *grain* is the fixed run of rows that one p
 blocks that one task goes through.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,12 @@ SQUARE_GRID_BITS = 144
 INT64_SAFE_BITS = 62
 TASKS_PER_THREAD = 2
 STATE_BYTES_PER_ROW = 16
-WORKER_OVERHEAD = 96 * MIB
+# Python, the libraries and their pools, as measured on an idle worker that has opened a store.
+WORKER_OVERHEAD = 192 * MIB
+PLANNED_SHARE = 0.7
+BUDGET_SHARE = 0.3
+# Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
+LARGEST_CHUNK_ROWS = 1 << 19
 
 # Every integer of these types is a float64, so a centre and a row meet in exact arithmetic.
 INTEGER_BOUNDS = {
@@ -34,7 +40,7 @@ INTEGER_BOUNDS = {
 ROW_TYPES = (*INTEGER_BOUNDS, "float32", "float64")
 
 # Beyond it a squared distance no longer fits float64.
-LARGEST_MAGNITUDE = 2.0**500
+LARGEST_MAGNITUDE = 2.0**480
 
 
 def check_row_type(dtype: Any, where: str) -> str:
@@ -64,7 +70,8 @@ def chunk_rows(
     """
     grain = grain_rows(n_features)
     if rows_per_chunk is None:
-        grains = max(CHUNK_BYTES // (grain * n_features * itemsize), 1)
+        rows = min(CHUNK_BYTES // (n_features * itemsize), LARGEST_CHUNK_ROWS)
+        grains = max(rows // grain, 1)
         return grain * min(grains, -(-n_rows // (SMALLEST_CUT * grain)))
     if rows_per_chunk < 1:
         raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
@@ -178,26 +185,67 @@ def tile_rows(n_features: int, n_clusters: int) -> int:
 
 
 def fit_bytes(
-    block_bytes: int, n_threads: int, n_features: int, n_clusters: int, n_limbs: int
+    block_rows: int,
+    block_bytes: int,
+    n_threads: int,
+    n_features: int,
+    n_clusters: int,
+    n_limbs: int,
 ) -> int:
     """Peak bytes of one worker that fits with budget 0, its per-row state left out.
 
-    Per thread: the block in work, the block read ahead, a decoder's copy of it, float64 tiles and
-    the products; the centres now and before, in two precisions; and the statistics.
+    Per thread: the block in work, the block read ahead, a decoder's copy of it; what a step keeps
+    for each row of it, most of it the distances of k-means++; float64 tiles and the products; the
+    centres now and before, in two precisions; the statistics of its tasks and of a merge.
     """
     tile = tile_rows(n_features, n_clusters)
+    rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 32)
     tiles = tile * (3 * 8 * n_features + 3 * 8 * n_clusters)
     centers = n_clusters * n_features * (8 + 8 + 8 + 4)
-    statistics = 3 * n_limbs * n_clusters * n_features * 8
-    return n_threads * (3 * block_bytes + tiles + centers + statistics) + WORKER_OVERHEAD
+    statistics = (TASKS_PER_THREAD + 3) * n_limbs * n_clusters * n_features * 8
+    return n_threads * (3 * block_bytes + rows + tiles + centers + statistics) + WORKER_OVERHEAD
 
 
-def check_fits(needed: int, state: int, limit: int, n_threads: int) -> None:
-    """Raise `BudgetError` when a worker's bound exceeds its memory, naming what would fit."""
-    if needed + state <= limit:
-        return
-    raise BudgetError(
-        f"a worker with {n_threads} threads needs {(needed + state) / MIB:,.0f} MiB "
-        f"({state / MIB:,.0f} MiB of it per-row state) and has {limit / MIB:,.0f} MiB: use fewer "
-        "threads per worker, more workers, a store with fewer rows per chunk, or fewer clusters"
-    )
+def seed_trials(n_clusters: int) -> int:
+    """Candidates that greedy k-means++ compares for each seed."""
+    return 2 + int(math.log(n_clusters))
+
+
+def memory_budget(
+    asked: int | None, needed: int, state: int, limit: int, data_bytes: int, n_threads: int
+) -> int:
+    """Bytes of decoded blocks that a worker may keep beside what it needs.
+
+    Parameters
+    ----------
+    asked : int or None
+        None takes a share of the memory, or what is left of it.
+    needed, state : int
+        The bound without any kept block, and the per-row state.
+    limit : int
+        The worker's memory; only a part of it is planned with, since Dask pauses a worker at 80 %.
+    data_bytes : int
+        Decoded bytes of the worker's share of the data: more is never kept.
+
+    Raises
+    ------
+    BudgetError
+        The worker cannot hold what is needed, or asked for; the message says what would fit.
+    """
+    left = int(PLANNED_SHARE * limit) - needed - state
+    if left < 0:
+        raise BudgetError(
+            f"a worker with {n_threads} threads needs {(needed + state) / MIB:,.0f} MiB "
+            f"({state / MIB:,.0f} MiB of it per-row state) and may plan with "
+            f"{PLANNED_SHARE * limit / MIB:,.0f} MiB of its {limit / MIB:,.0f}: use fewer threads "
+            "per worker, more workers, a store with fewer rows per chunk, or fewer clusters"
+        )
+    if asked is None:
+        return min(int(BUDGET_SHARE * limit), left, data_bytes)
+    if min(asked, data_bytes) > left:
+        raise BudgetError(
+            f"a memory budget of {asked / MIB:,.0f} MiB does not fit beside the "
+            f"{(needed + state) / MIB:,.0f} MiB that a worker of {limit / MIB:,.0f} MiB needs: "
+            f"lower it to {left / MIB:,.0f} MiB, or leave it out"
+        )
+    return min(asked, data_bytes)

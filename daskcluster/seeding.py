@@ -1,6 +1,5 @@
 """Initial centres: k-means++ and random rows, drawn so that chunks and workers cannot matter."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from daskcluster.engine import Session
 from daskcluster.kernels.nearest import Floats
 from daskcluster.kernels.seeds import Invert, Potentials, TakeRows, unit_exponent
+from daskcluster.plan import seed_trials
 from daskcluster.survey import Scale
 
 _DRAW_BITS = 128
@@ -50,7 +50,7 @@ def kmeans_plusplus(
     shared: dict[str, Any] = {
         "restart": restart, "frame": scale.frame, "unit": unit, "dtype": dtype,
     }  # fmt: skip
-    n_trials = 2 + int(math.log(n_clusters))
+    n_trials = seed_trials(n_clusters)
     seeds = take_rows(session, [_below(session.cut.n_rows, rng)])
     # Candidates of the round are measured together with the seed that the last round chose.
     candidates, known = seeds, np.empty((0, seeds.shape[1]))

@@ -171,7 +171,7 @@ def on_processes(data: Dataset, options: argparse.Namespace) -> dict[str, float]
     """Part (a)."""
     with (
         local_cluster(options.workers, options.threads_per_worker) as client,
-        data.session(None, None) as session,
+        data.session() as session,
     ):
         tasks = n_tasks(len(data.cut), session.n_threads)
         return race("processes", session, submits(client, tasks), options, data)
@@ -179,7 +179,7 @@ def on_processes(data: Dataset, options: argparse.Namespace) -> dict[str, float]
 
 def on_threads(data: Dataset, options: argparse.Namespace) -> dict[str, float]:
     """Part (b)."""
-    with data.session(None, None) as session:
+    with data.session() as session:
         tasks = n_tasks(len(data.cut), session.n_threads)
         base = bare_graph(tasks, session.n_threads)
         return race("threads", session, base, options, data)

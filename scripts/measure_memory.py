@@ -82,10 +82,11 @@ def fit_peaks(path: str, options: argparse.Namespace) -> tuple[list[int], KMeans
 
 
 def account(data: Dataset, options: argparse.Namespace) -> dict[str, int]:
-    """Bytes of one worker by addition, as `daskcluster.fit.run.check_memory` adds them."""
-    block = data.cut.rows_per_block * (data.nbytes // data.n_rows)
+    """Bytes of one worker by addition, as a fit adds them."""
+    rows = data.cut.rows_per_block
+    block = rows * (data.nbytes // data.n_rows)
     limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
-    bound = fit_bytes(block, options.threads, data.n_features, options.k, limbs)
+    bound = fit_bytes(rows, block, options.threads, data.n_features, options.k, limbs)
     tile = tile_rows(data.n_features, options.k)
     return {
         "block_bytes": block,

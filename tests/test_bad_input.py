@@ -161,7 +161,7 @@ def ready(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("k", "words"), [("13", ["12", "13"]), ("0", ["0", ">= 1"]), ("-3", ["-3", ">= 1"])]
+    ("k", "words"), [("13", ["12", "13"]), ("0", ["0", "x>=1"]), ("-3", ["-3", "x>=1"])]
 )
 def test_k(ready, capsys, k, words):
     refused(capsys, ready, ["fit", ready / "s", ready / "new", "--k", k], *words)

@@ -92,7 +92,7 @@ def _what_is_left():
 
 
 def session(n_rows=100, rows=10, reader=None):
-    return Session(reader or IndexReader(), Cut(n_rows, rows), n_rows * 8, memory_budget=0)
+    return Session(reader or IndexReader(), Cut(n_rows, rows), n_rows * 8)
 
 
 @pytest.fixture
@@ -286,3 +286,49 @@ def test_a_worker_killed_during_a_fit_changes_no_bit(own_cluster, tmp_path, rng,
     assert harmed.cluster_centers_.tobytes() == calm.cluster_centers_.tobytes()
     assert harmed.inertia_ == calm.inertia_
     assert harmed.n_iter_ == calm.n_iter_
+
+
+def test_workers_that_leave_between_two_passes_are_waited_for(own_cluster, monkeypatch):
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.05)
+    with session() as run:
+        run.reduce(Owner(), "own")
+        own_cluster.cluster.scale(0)
+        while own_cluster.scheduler_info(n_workers=-1)["workers"]:
+            time.sleep(0.05)
+        threading.Timer(0.5, own_cluster.cluster.scale, [1]).start()
+        assert len(run.reduce(Owner(), "own")) == 10
+
+
+def test_what_a_worker_lacks_is_what_the_error_says(client):
+    @dataclass(frozen=True)
+    class Lacking(IndexReader):
+        def identity(self):
+            try:
+                get_worker()
+            except ValueError:
+                return "driver"
+            raise ModuleNotFoundError("No module named 'zarr'")
+
+    with pytest.raises(EngineError, match="No module named 'zarr'"), session(reader=Lacking()):
+        pass
+
+
+def test_a_late_worker_with_other_data_is_left_out(own_cluster, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.0)
+
+    @dataclass(frozen=True)
+    class Late(IndexReader):
+        place: Path = tmp_path
+
+        def identity(self):
+            return "other" if (self.place / str(os.getpid())).exists() else "one"
+
+    with session(reader=Late()) as run:
+        known = set(own_cluster.run(os.getpid).values())
+        own_cluster.cluster.scale(3)
+        own_cluster.wait_for_workers(3)
+        (late,) = set(own_cluster.run(os.getpid).values()) - known
+        (tmp_path / str(late)).touch()
+        found = run.reduce(Owner(), "own")
+    assert len({worker for worker, _ in found.values()}) == 2
+    assert "worker left out" in caplog.text

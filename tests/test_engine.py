@@ -103,7 +103,7 @@ def test_tasks_grow_with_threads_and_not_with_chunks(n_blocks, n_threads):
 @pytest.mark.parametrize("budget", [0, "2 KiB", "1 GiB"])
 def test_what_fits_the_budget_is_decoded_once(budget):
     log = []
-    with session(log, memory_budget=budget) as run:
+    with session(log, memory_budget=parse_bytes(budget)) as run:
         for _ in range(3):
             run.reduce(Sum(), "sum")
         kept = parse_bytes(budget) // 800
@@ -241,3 +241,16 @@ def test_progress_is_told_of_rows():
         run.reduce(Sum(), "adding")
     assert sorted(done for _, done, _ in seen[:-1]) == list(range(100, 1001, 100))
     assert seen[-1] == "closed"
+
+
+def test_a_run_that_cannot_open_leaves_nothing(tmp_path):
+    @dataclass(frozen=True)
+    class Gone(CountingReader):
+        def identity(self):
+            raise InputError("it is gone")
+
+    before = {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+    with pytest.raises(InputError, match="gone"), Session(Gone([]), Cut(10, 5), 80):
+        pass
+    assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == before
+    assert MEMORY._runs == {}

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from daskcluster import InputError, KMeans, convert_npy
+from daskcluster.kernels import exact
 
 
 @parametrize_with_checks([KMeans()])
@@ -244,3 +245,29 @@ def test_a_worker_too_small_is_refused_before_any_work(digits, monkeypatch):
     monkeypatch.setattr("daskcluster.engine.threads.MEMORY_LIMIT", 50_000_000)
     with pytest.raises(ValueError, match="use fewer threads"):
         KMeans(3).fit(digits)
+
+
+def test_a_store_written_again_since_it_was_opened_is_named(digits, tmp_path):
+    store = _store(digits, tmp_path)
+    convert_npy(tmp_path / "rows.npy", tmp_path / "rows.zarr", overwrite=True)
+    with pytest.raises(InputError, match="written again since it was opened"):
+        KMeans(3).fit(store)
+
+
+def test_one_row_far_away_sends_few_distances_through_integers(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
+    X[17] = 1e5
+    calls = []
+    monkeypatch.setattr(
+        "daskcluster.kernels.exact.squared_distance",
+        lambda *a, real=exact.squared_distance: calls.append(1) or real(*a),
+    )
+    KMeans(4, random_state=0, max_iter=1).fit(X)
+    assert len(calls) < 1000
+
+
+def test_few_values_by_the_thousand_refill_empty_clusters():
+    X = np.repeat(np.array([[0], [1], [9]], dtype=np.uint8), 20_000, axis=0)
+    model = KMeans(3, init=[[0.0], [100.0], [200.0]], tol=0).fit(X)
+    assert model.inertia_ == 0.0
+    assert sorted(model.cluster_centers_[:, 0].tolist()) == [0.0, 1.0, 9.0]

@@ -72,7 +72,7 @@ def test_integer_moments_are_exact(table):
 
 @pytest.mark.parametrize("dtype", ROW_TYPES)
 def test_largest_values_do_not_overflow(dtype):
-    value = {"int64": 2**53, "float64": 2.0**500}.get(dtype)
+    value = {"int64": 2**53, "float64": 2.0**480}.get(dtype)
     value = value or (np.iinfo if dtype[0] in "iu" else np.finfo)(dtype).max
     if dtype == "float64":
         value = np.nextafter(value, 0)
@@ -125,11 +125,11 @@ def test_values_that_are_not_finite_are_named(dtype, bad, place):
         Extremes("there").step(Batch(100, table), None)
 
 
-@pytest.mark.parametrize("value", [np.nextafter(2.0**500, np.inf), -1e300])
+@pytest.mark.parametrize("value", [np.nextafter(2.0**480, np.inf), -1e300])
 def test_values_too_large_to_square_are_named(value):
-    with pytest.raises(InputError, match=r"row 0, feature 1 is .* magnitudes above 3.27e"):
+    with pytest.raises(InputError, match=r"row 0, feature 1 is .* magnitudes above 3.12e"):
         largest_magnitude(np.array([[1.0, value]]), 0, "X")
-    assert largest_magnitude(np.array([[-(2.0**500)]]), 0, "X") == 2.0**500
+    assert largest_magnitude(np.array([[-(2.0**480)]]), 0, "X") == 2.0**480
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**62, -(2**63), 2**63 - 1])
@@ -148,7 +148,7 @@ def test_the_bounds_of_a_type_pass(dtype):
 
 @pytest.mark.parametrize(
     ("value", "exponent"),
-    [(0.0, 0), (1.0, 1), (0.5, 0), (1.5, 1), (2.0**500, 501), (5e-324, -1073), (1 - 2.0**-53, 0)],
+    [(0.0, 0), (1.0, 1), (0.5, 0), (1.5, 1), (2.0**480, 481), (5e-324, -1073), (1 - 2.0**-53, 0)],
 )
 def test_exponents_above(value, exponent):
     assert exponent_above(value) == exponent

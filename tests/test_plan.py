@@ -15,13 +15,13 @@ from daskcluster.plan import (
     SMALLEST_CUT,
     TASKS_PER_THREAD,
     Cut,
-    check_fits,
     check_row_type,
     chunk_rows,
     cut_blocks,
     fit_bytes,
     grain_rows,
     integer_grid,
+    memory_budget,
     n_tasks,
     partitions,
     real_grid,
@@ -158,15 +158,36 @@ def test_tiles_are_powers_of_two(n_features, n_clusters):
     assert 64 <= rows <= 16384
 
 
+GIB = 1024 * MIB
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "data", "budget"),
+    [
+        (None, 10 * GIB, 100 * GIB, 3 * GIB),
+        (None, 10 * GIB, GIB, GIB),
+        (None, 2 * GIB, 100 * GIB, int(0.7 * 2 * GIB) - GIB),
+        (0, 2 * GIB, 100 * GIB, 0),
+        (GIB, 10 * GIB, 100 * GIB, GIB),
+        (10**15, 10 * GIB, GIB, GIB),
+    ],
+)
+def test_the_budget_is_what_is_asked_for_or_left(asked, limit, data, budget):
+    assert memory_budget(asked, GIB - 5, 5, limit, data, 4) == budget
+
+
 def test_what_does_not_fit_is_refused_with_the_way_out():
-    needed = fit_bytes(8 * MIB, 4, 784, 10, 1)
-    check_fits(needed, 5, needed + 5, 4)
-    with pytest.raises(BudgetError, match=r"4 threads needs .* fewer threads per worker"):
-        check_fits(needed, 6, needed + 5, 4)
+    needed = fit_bytes(1000, 8 * MIB, 4, 784, 10, 1)
+    limit = int((needed + 6) / 0.7)
+    assert memory_budget(0, needed, 5, limit, GIB, 4) == 0
+    with pytest.raises(BudgetError, match=r"4 threads needs .* use fewer threads per worker"):
+        memory_budget(0, needed, 7, limit, GIB, 4)
+    with pytest.raises(BudgetError, match=r"budget of 900 MiB does not fit .* lower it to 0 MiB"):
+        memory_budget(900 * MIB, needed, 5, limit, GIB, 4)
 
 
-def test_the_bound_grows_with_blocks_threads_and_limbs():
-    base = (MIB, 2, 100, 10, 1)
-    for i in (0, 1, 4):
+def test_the_bound_grows_with_rows_blocks_threads_and_limbs():
+    base = (1000, MIB, 2, 100, 10, 1)
+    for i in (0, 1, 2, 5):
         more = tuple(v * 2 if j == i else v for j, v in enumerate(base))
         assert fit_bytes(*more) > fit_bytes(*base)

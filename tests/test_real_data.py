@@ -53,7 +53,7 @@ def _start(name, k, start, store):
 def _rows(store, indices):
     from daskcluster.fit.data import store_dataset  # noqa: PLC0415 - only here
 
-    with store_dataset(store).session(0, None) as session:
+    with store_dataset(store).session() as session:
         return take_rows(session, indices)
 
 

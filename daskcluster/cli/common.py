@@ -62,7 +62,7 @@ def running(command: Command) -> Command:
     @click.option(
         "--workers",
         type=click.IntRange(1),
-        help="Start so many worker processes; without, this process uses all cores.",
+        help="So many worker processes; without, all cores by threads.",
     )
     @click.option("--threads-per-worker", type=click.IntRange(1), help="With --workers; default 1.")
     @click.option("--memory-limit", metavar="SIZE", help="With --workers: of each, such as 2GB.")

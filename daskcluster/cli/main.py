@@ -79,7 +79,7 @@ def _converting(command: Any) -> Any:
         click.option(
             "--rows-per-chunk",
             type=click.IntRange(1),
-            help="Rounded up to what one product covers; default some 8 MiB.",
+            help="Default: some 8 MiB a chunk.",
         ),
         click.option("--codec", type=click.Choice(CODECS), default="lz4", show_default=True),
         click.option("--overwrite", is_flag=True, help="Replace a store that is there."),
@@ -149,7 +149,7 @@ def info(path: str, output: Output) -> None:
 )  # fmt: skip
 @click.option(
     "--tol", type=click.FloatRange(0), default=1e-4, show_default=True,
-    help="Squared shift of the centres, in mean variances, at which a fit ends; 0: when they repeat.",
+    help="Squared shift, in mean variances, that ends a fit; 0: when centres repeat.",
 )  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given."

@@ -2,10 +2,10 @@
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import count
 from typing import Any
 
@@ -16,7 +16,7 @@ from distributed.comm import CommClosedError
 from daskcluster.engine import members
 from daskcluster.engine.members import Members
 from daskcluster.engine.protocols import Reduction
-from daskcluster.engine.tasks import Outcome, Work, merge_outcomes, run_partition
+from daskcluster.engine.tasks import Outcome, Taker, Work, merge_outcomes, run_partition
 from daskcluster.errors import EngineError, InputError
 from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
@@ -132,29 +132,27 @@ class ClusterBackend:
         job: Reduction,
         cut: Cut,
         only: list[int] | None,
-        on_rows: Callable[[int], None],
-    ) -> tuple[list[Outcome], int]:
-        """All outcomes, and how many tasks it took."""
+        tally: Taker,
+    ) -> None:
+        """Reduce all blocks, or those named, into ``tally``."""
         self._members.look_if_due(work)
+        if not self._members.threads:
+            self._members.wait(work)
         step = _Pass(work, self._ship(job), type(job).__name__.lower())
         todo = self._assign(cut, only)
         large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
         take = self._through_a_tree if large else self._straight
         pending: dict[Future, _Attempt] = {}
-        outcomes: list[Outcome] = []
-        tasks = 0
         try:
             while todo or pending:
                 pending |= {self._submit(step, attempt): attempt for attempt in todo}
-                tasks += len(todo)
-                fresh, todo = take(step, pending)
-                outcomes += fresh
-                for outcome in fresh:
-                    on_rows(sum(part.n_rows for part in outcome.done))
+                outcomes, todo = take(step, pending)
+                for outcome in outcomes:
+                    tally.rows(sum(part.n_rows for part in outcome.done))
+                    tally.take(outcome)
         except BaseException:
-            self._client.cancel(list(pending), force=True)
+            self._cancel(list(pending))
             raise
-        return outcomes, tasks
 
     def _straight(
         self, step: _Pass, pending: dict[Future, _Attempt]
@@ -163,6 +161,8 @@ class ClusterBackend:
         finished, todo = self._finished(step, pending)
         outcomes = self._gather(step, list(finished))
         if outcomes is None:
+            self._cancel(list(finished))
+            self._members.wait(step.work)
             return [], todo + [self._again(step, attempt) for attempt in finished.values()]
         for outcome, attempt in zip(outcomes, finished.values(), strict=True):
             todo += [_Attempt(part, attempt.owner) for part in outcome.rest]
@@ -173,16 +173,26 @@ class ClusterBackend:
     ) -> tuple[list[Outcome], list[_Attempt]]:
         """The same for large partials: wait for all, merge on the workers, gather what is left."""
         finished: dict[Future, _Attempt] = {}
-        while pending:
-            some, todo = self._finished(step, pending)
-            finished |= some
-            pending |= {self._submit(step, attempt): attempt for attempt in todo}
-        outcomes = self._merge(step, list(finished))
-        if outcomes is None:
-            return [], [self._again(step, attempt) for attempt in finished.values()]
+        outcomes: list[Outcome] | None = None
+        while outcomes is None:
+            while pending:
+                some, todo = self._finished(step, pending)
+                finished |= some
+                pending |= {self._submit(step, attempt): attempt for attempt in todo}
+            outcomes = self._merge(step, list(finished))
+            if outcomes is None:
+                pending |= self._lost(step, finished)
         owners = sorted(self._members.threads)
         rest = [part for outcome in outcomes for part in outcome.rest]
         return outcomes, [_Attempt(p, owners[i % len(owners)]) for i, p in enumerate(rest)]
+
+    def _lost(self, step: _Pass, finished: dict[Future, _Attempt]) -> dict[Future, _Attempt]:
+        """Take results out of ``finished`` whose owner has left, and begin them again."""
+        self._members.wait(step.work)
+        gone = [f for f, a in finished.items() if a.owner not in self._members.threads]
+        self._cancel(gone)
+        again = [self._again(step, finished.pop(future)) for future in gone]
+        return {self._submit(step, attempt): attempt for attempt in again}
 
     def _merge(self, step: _Pass, futures: list[Future]) -> list[Outcome] | None:
         """Merge groups until few are left; None when a worker was lost on the way."""
@@ -199,7 +209,7 @@ class ClusterBackend:
                 self._wait(futures)
                 # The inputs are pinned: with their worker gone nobody would make them again.
                 if self._members.look_if_due(step.work) and not there <= set(self._members.threads):
-                    self._client.cancel(futures, force=True)
+                    self._cancel(futures)
                     return None
         return self._gather(step, futures)
 
@@ -237,18 +247,22 @@ class ClusterBackend:
                     if not there <= set(self._members.threads):
                         raise CancelledError from None
         except _LOST:
-            self._client.cancel(futures, force=True)
             return None
         except BaseException:
-            self._client.cancel(futures, force=True)
+            self._cancel(futures)
             raise
 
     def _orphans(self, step: _Pass, pending: dict[Future, _Attempt]) -> list[_Attempt]:
         """Attempts whose owner has left: a pinned task would wait for it for ever."""
         gone = [f for f, attempt in pending.items() if attempt.owner not in self._members.threads]
-        if gone:
-            self._client.cancel(gone, force=True)
+        self._cancel(gone)
         return [self._again(step, pending.pop(future)) for future in gone]
+
+    def _cancel(self, futures: list[Future]) -> None:
+        # With the scheduler gone there is nothing left to cancel, and another error to tell of.
+        with suppress(Exception):
+            if futures:
+                self._client.cancel(futures, force=True)
 
     def _again(
         self, step: _Pass, attempt: _Attempt, cause: BaseException | None = None
@@ -258,7 +272,8 @@ class ClusterBackend:
                 f"blocks {attempt.part.low} to {attempt.part.high} were lost with their worker "
                 f"{attempt.number} times: look at the workers' logs, memory is the usual reason"
             ) from cause
-        self._members.wait(step.work)
+        if not self._members.threads:
+            self._members.wait(step.work)
         owners = sorted(self._members.threads)
         owner = owners[(attempt.part.low + attempt.number) % len(owners)]
         return _Attempt(attempt.part, owner, attempt.number + 1)
@@ -286,10 +301,18 @@ class ClusterBackend:
         return f"{title}-{step.work.run}-{next(self._counter)}"
 
     def _ship(self, job: Reduction) -> Any:
-        size = sum(v.nbytes for v in vars(job).values() if isinstance(v, np.ndarray))
-        if size <= BROADCAST_BYTES:
+        if _array_bytes(job) <= BROADCAST_BYTES:
             return job
         return self._client.submit(_itself, job, key=f"broadcast-{id(job)}-{next(self._counter)}")
+
+
+def _array_bytes(value: Any) -> int:
+    """Bytes of the arrays that a reduction holds, also in what it is made of."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if not is_dataclass(value):
+        return 0
+    return sum(_array_bytes(getattr(value, field.name)) for field in fields(value))
 
 
 def _reason(future: Future) -> BaseException:

@@ -7,7 +7,6 @@ round would drive every block out of a cache that forgets the oldest.
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -20,19 +19,14 @@ StateKey = tuple[str, str, int]
 BlockKey = tuple[str, int, int]
 
 
-@dataclass
-class _Kept:
-    batch: Sized
-    used: float
-
-
 class ProcessMemory:
     """States, decoded blocks and opened readers of one process, for all its runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._states: dict[StateKey, Any] = {}
-        self._blocks: dict[BlockKey, _Kept] = {}
+        self._blocks: dict[BlockKey, Sized] = {}
+        self._kept = 0
         self._readers: dict[str, Reader] = {}
         self._runs: dict[str, str] = {}
         self._used = time.monotonic()
@@ -54,6 +48,7 @@ class ProcessMemory:
             if token is not None and token not in self._runs.values():
                 self._readers.pop(token, None)
                 self._blocks = {k: v for k, v in self._blocks.items() if k[0] != token}
+                self._kept = sum(batch.nbytes for batch in self._blocks.values())
 
     def pop_state(self, key: StateKey) -> Any:
         with self._lock:
@@ -68,31 +63,27 @@ class ProcessMemory:
 
     def get_block(self, key: BlockKey) -> Sized | None:
         with self._lock:
-            kept = self._blocks.get(key)
-            if kept is None:
-                return None
-            kept.used = time.monotonic()
-            return kept.batch
+            return self._blocks.get(key)
 
     def keep_block(self, key: BlockKey, batch: Sized, budget: int) -> None:
         """Keep a decoded block if the budget of this process allows."""
         with self._lock:
-            if key[0] not in self._runs.values():
-                return
-            held = sum(kept.batch.nbytes for kept in self._blocks.values())
-            if held + batch.nbytes <= budget:
-                self._blocks[key] = _Kept(batch, time.monotonic())
+            wanted = key not in self._blocks and key[0] in self._runs.values()
+            if wanted and self._kept + batch.nbytes <= budget:
+                self._blocks[key] = batch
+                self._kept += batch.nbytes
 
     def bytes_kept(self) -> int:
         """Bytes of decoded blocks held now."""
         with self._lock:
-            return sum(kept.batch.nbytes for kept in self._blocks.values())
+            return self._kept
 
     def clear(self) -> None:
         """Forget everything; all of it can be rebuilt."""
         with self._lock:
             self._states.clear()
             self._blocks.clear()
+            self._kept = 0
             self._readers.clear()
             self._runs.clear()
 
@@ -109,6 +100,7 @@ class ProcessMemory:
             time.sleep(min(IDLE_SECONDS, 30.0))
             if time.monotonic() - self._used > IDLE_SECONDS:
                 self.clear()
+                BLAS.release_all()
 
 
 class OneBlasThread:
@@ -136,6 +128,11 @@ class OneBlasThread:
             if not self._holders:
                 self._limits.restore_original_limits()
 
+    def release_all(self) -> None:
+        """Forget holders that will never release."""
+        for holder in tuple(self._holders):
+            self.release(holder)
 
-MEMORY = ProcessMemory()
+
 BLAS = OneBlasThread()
+MEMORY = ProcessMemory()

@@ -1,7 +1,8 @@
 """A run over the blocks of one reader: reductions, passes counted, and the end of it all."""
 
-import functools
+import threading
 import uuid
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,13 +12,10 @@ from distributed import Client, default_client
 from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.engine.progress import Progress, Silent
 from daskcluster.engine.protocols import Reader, Reduction
-from daskcluster.engine.tasks import Work
+from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
 from daskcluster.plan import Cut
-
-# Budget and peak together stay well below the 80 % at which Dask pauses a worker.
-BUDGET_SHARE = 0.3
 
 
 def parse_bytes(size: str | int | float) -> int:
@@ -48,6 +46,31 @@ def active_client() -> Client | None:
         return None
 
 
+class Tally:
+    """What a pass has come to: one partial, merged as outcomes arrive, and what they cost."""
+
+    def __init__(self, job: Reduction, title: str, n_rows: int, progress: Progress) -> None:
+        self._job, self._title, self._n_rows, self._progress = job, title, n_rows, progress
+        self._lock = threading.Lock()
+        self._seen = 0
+        self.partial: Any = None
+        self.bytes_decoded = 0
+        self.n_tasks = 0
+
+    def rows(self, n_rows: int) -> None:
+        """So many rows more are through; called from any thread."""
+        with self._lock:
+            self._seen += n_rows
+            self._progress.rows(self._title, self._seen, self._n_rows)
+
+    def take(self, outcome: Outcome) -> None:
+        """Add an outcome; merging is exact, so the order does not matter."""
+        first = self.partial is None
+        self.partial = outcome.partial if first else self._job.merge(self.partial, outcome.partial)
+        self.bytes_decoded += outcome.bytes_decoded
+        self.n_tasks += outcome.n_tasks
+
+
 class Session:
     """Maps reductions over all blocks: on the active Dask client, else on this process's threads.
 
@@ -58,8 +81,8 @@ class Session:
         The blocks.
     data_bytes : int
         Decoded bytes of the whole data; what one pass is counted by.
-    memory_budget : int, str or None
-        Bytes of decoded blocks that each process may keep; None for a share of its memory.
+    memory_budget : int, default=0
+        Bytes of decoded blocks that each process may keep; see `keep`.
     progress : Progress, optional
     """
 
@@ -69,14 +92,12 @@ class Session:
         cut: Cut,
         data_bytes: int,
         *,
-        memory_budget: int | str | None = None,
+        memory_budget: int = 0,
         progress: Progress | None = None,
     ) -> None:
         client = None if reader.in_memory else active_client()
         self._backend = ThreadBackend() if client is None else ClusterBackend(client)
-        self._reader = reader
-        self._budget = None if memory_budget is None else parse_bytes(memory_budget)
-        self._work = Work(uuid.uuid4().hex[:12], reader, 0)
+        self._work = Work(uuid.uuid4().hex[:12], reader, memory_budget)
         self.cut = cut
         self.data_bytes = data_bytes
         self.progress = progress or Silent()
@@ -84,11 +105,11 @@ class Session:
         self.n_tasks = 0
 
     def __enter__(self) -> Self:
-        self._backend.open(self._work)
-        budget = self._budget
-        if budget is None:
-            budget = int(BUDGET_SHARE * self._backend.memory_limit)
-        self._work = Work(self._work.run, self._reader, budget)
+        try:
+            self._backend.open(self._work)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
@@ -97,8 +118,17 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._backend.close(self._work)
-        self.progress.close()
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            self._backend.close(self._work)
+        finally:
+            self.progress.close()
+
+    def keep(self, memory_budget: int) -> None:
+        """From now on each process may keep so many bytes of decoded blocks."""
+        self._work = replace(self._work, budget=memory_budget)
 
     @property
     def passes(self) -> float:
@@ -122,14 +152,8 @@ class Session:
 
     def reduce(self, job: Reduction, title: str, blocks: list[int] | None = None) -> Any:
         """One pass over all blocks, or over those named: their partials, merged."""
-        seen = 0
-
-        def on_rows(rows: int) -> None:
-            nonlocal seen
-            seen += rows
-            self.progress.rows(title, seen, self.cut.n_rows)
-
-        outcomes, tasks = self._backend.run(self._work, job, self.cut, blocks, on_rows)
-        self.n_tasks += tasks
-        self.bytes_decoded += sum(outcome.bytes_decoded for outcome in outcomes)
-        return functools.reduce(job.merge, (outcome.partial for outcome in outcomes))
+        tally = Tally(job, title, self.cut.n_rows, self.progress)
+        self._backend.run(self._work, job, self.cut, blocks, tally)
+        self.n_tasks += tally.n_tasks
+        self.bytes_decoded += tally.bytes_decoded
+        return tally.partial

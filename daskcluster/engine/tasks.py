@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from dask.system import CPU_COUNT
 
@@ -40,6 +40,17 @@ class Outcome:
     rest: tuple[Partition, ...]
     """The blocks it did not get to in its time."""
     bytes_decoded: int
+    n_tasks: int = 1
+
+
+class Taker(Protocol):
+    """Takes the outcomes of a pass as they arrive."""
+
+    def rows(self, n_rows: int) -> None:
+        """So many rows more are through; called from any thread."""
+
+    def take(self, outcome: Outcome) -> None:
+        """Add an outcome."""
 
 
 def run_partition(
@@ -53,15 +64,17 @@ def run_partition(
     deadline = time.monotonic() + TASK_SECONDS
     reader = MEMORY.open_run(work.run, work.reader)
     partial, decoded, reached = None, 0, blocks.low
-    for block, batch, fresh in _read_ahead(work, reader, blocks):
+
+    def ends() -> bool:
+        return time.monotonic() > deadline or (stop is not None and stop.is_set())
+
+    for block, batch, fresh in _read_ahead(work, reader, blocks, ends):
         one = _step(work, job, block, batch)
         partial = one if partial is None else job.merge(partial, one)
         decoded += fresh
         reached = block.index + 1
         if on_rows is not None:
             on_rows(block.stop - block.start)
-        if time.monotonic() > deadline or (stop is not None and stop.is_set()):
-            break
     done = Partition(blocks.cut, blocks.low, reached)
     rest = (Partition(blocks.cut, reached, blocks.high),) if reached < blocks.high else ()
     return Outcome(partial, (done,), rest, decoded)
@@ -74,6 +87,7 @@ def merge_outcomes(job: Reduction, *outcomes: Outcome) -> Outcome:
         sum((outcome.done for outcome in outcomes), ()),
         sum((outcome.rest for outcome in outcomes), ()),
         sum(outcome.bytes_decoded for outcome in outcomes),
+        sum(outcome.n_tasks for outcome in outcomes),
     )
 
 
@@ -87,18 +101,23 @@ def _step(work: Work, job: Reduction, block: Block, batch: Sized) -> Any:
 
 
 def _read_ahead(
-    work: Work, reader: Reader, blocks: Partition
+    work: Work, reader: Reader, blocks: Partition, ends: Callable[[], bool]
 ) -> Iterator[tuple[Block, Sized, int]]:
-    """Blocks with their rows and the bytes decoded for them; the next is read during the step."""
+    """Blocks with their rows and the bytes decoded for them; the next is read during the step.
+
+    Whether the block is the last of this task is settled before: nothing is read in vain.
+    """
     ahead: Future[tuple[Sized, int]] | None = None
     for block in blocks:
         batch, fresh = ahead.result() if ahead is not None else _load(work, reader, block)
-        ahead = None
-        if block.index + 1 < blocks.high and not reader.in_memory:
+        ahead, last = None, ends()
+        if not last and block.index + 1 < blocks.high and not reader.in_memory:
             following = blocks.cut.block(block.index + 1)
             if MEMORY.get_block((reader.token, following.start, following.stop)) is None:
                 ahead = _readers().submit(_load, work, reader, following)
         yield block, batch, fresh
+        if last:
+            return
 
 
 def _load(work: Work, reader: Reader, block: Block) -> tuple[Sized, int]:

@@ -11,7 +11,7 @@ from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
 
 from daskcluster.engine.protocols import Reduction
-from daskcluster.engine.tasks import Outcome, Work, close_worker, open_worker, run_partition
+from daskcluster.engine.tasks import Outcome, Taker, Work, close_worker, open_worker, run_partition
 from daskcluster.plan import Cut, partitions, within
 
 _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
@@ -40,20 +40,19 @@ class ThreadBackend:
         job: Reduction,
         cut: Cut,
         only: list[int] | None,
-        on_rows: Callable[[int], None],
-    ) -> tuple[list[Outcome], int]:
-        """All outcomes, and how many tasks it took."""
+        tally: Taker,
+    ) -> None:
+        """Reduce all blocks, or those named, into ``tally``."""
         stop = threading.Event()
-        todo, outcomes, tasks = partitions(cut, self.n_threads), [], 0
+        todo = partitions(cut, self.n_threads)
         if only is not None:
             todo = [single for singles in within(todo, only) for single in singles]
         while todo:
-            calls = [partial(run_partition, work, job, part, stop, on_rows) for part in todo]
+            calls = [partial(run_partition, work, job, part, stop, tally.rows) for part in todo]
             finished = self._call(calls, stop)
-            tasks += len(calls)
-            outcomes += finished
+            for outcome in finished:
+                tally.take(outcome)
             todo = [part for outcome in finished for part in outcome.rest]
-        return outcomes, tasks
 
     def _call(self, calls: Sequence[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:
         running = _Running()

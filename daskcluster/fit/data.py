@@ -64,11 +64,9 @@ class Dataset:
         """Decoded bytes."""
         return self.n_rows * self.n_features * np.dtype(self.dtype).itemsize
 
-    def session(self, memory_budget: int | str | None, progress: Progress | None) -> Session:
-        """A session over these rows."""
-        return Session(
-            self.reader, self.cut, self.nbytes, memory_budget=memory_budget, progress=progress
-        )
+    def session(self, progress: Progress | None = None) -> Session:
+        """A session over these rows; it keeps no decoded blocks until it is told to."""
+        return Session(self.reader, self.cut, self.nbytes, progress=progress)
 
     def known_moments(self, session: Session) -> Moments:
         """The moments, found in a counted pass where the store does not have them."""

@@ -9,7 +9,7 @@ from daskcluster.survey import scale_of
 
 def inertia_of(data: Dataset, centers: Floats) -> float:
     """Sum of squared distances to the nearest centre, in exact arithmetic, rounded once."""
-    with data.session(0, None) as session:
+    with data.session() as session:
         scale = scale_of(data.known_moments(session))
         grid = scale.moments.sum_grid
         job = Assign(centers, None, 0, scale.frame, grid, state_kind=None)

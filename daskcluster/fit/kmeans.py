@@ -140,10 +140,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             return self._adopt(array_dataset(X), X, options, progress)
         with dataset(X, progress) as data:
             self.n_features_in_ = data.n_features
+            self.__dict__.pop("feature_names_in_", None)
             return self._adopt(data, X, options, progress)
 
     def _adopt(self, data: Dataset, X: Any, options: Options, progress: Progress | None) -> Self:
-        fit: Fit = run_fit(data, options, memory_budget=self.memory_budget, progress=progress)
+        fit: Fit = run_fit(data, options, budget=self.memory_budget, progress=progress)
         best = fit.best
         self.cluster_centers_ = best.centers
         self.inertia_ = best.inertia
@@ -205,7 +206,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """``function`` of all rows: at once for arrays, lazily for all else."""
         if isinstance(X, np.ndarray):
             data = array_dataset(X)
-            with data.session(0, None) as session:
+            with data.session() as session:
                 parts = sorted(session.reduce(Apply(function), "labels"), key=lambda part: part[0])
             return np.concatenate([rows for _, rows in parts])
         if is_dask_array(X):
@@ -257,8 +258,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):
-            if self.random_state < 0:
-                raise InputError(f"random_state={self.random_state} should be >= 0")
+            if not 0 <= int(self.random_state) < 2**63:
+                raise InputError(f"random_state={self.random_state} should be >= 0 and below 2**63")
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 

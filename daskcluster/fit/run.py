@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from daskcluster.engine import Progress, Session
+from daskcluster.engine import Progress, Session, parse_bytes
 from daskcluster.errors import InputError
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.lloyd import Lloyd, lloyd
 from daskcluster.kernels.nearest import Floats
-from daskcluster.plan import LARGEST_MAGNITUDE, STATE_BYTES_PER_ROW, check_fits, fit_bytes, sum_grid
+from daskcluster.plan import (
+    LARGEST_MAGNITUDE,
+    STATE_BYTES_PER_ROW,
+    fit_bytes,
+    memory_budget,
+    sum_grid,
+)
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale, scale_of
 
@@ -49,7 +55,7 @@ def run_fit(
     data: Dataset,
     options: Options,
     *,
-    memory_budget: int | str | None = None,
+    budget: int | str | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit k-means to open data.
@@ -65,8 +71,8 @@ def run_fit(
     check_n_clusters(options.n_clusters, data.n_rows, data.name)
     if isinstance(options.init, np.ndarray):
         check_centers(options.init, options.n_clusters, data.n_features)
-    with data.session(memory_budget, progress) as session:
-        check_memory(session, data, options.n_clusters)
+    with data.session(progress) as session:
+        session.keep(_budget(session, data, options.n_clusters, budget))
         scale = scale_of(data.known_moments(session))
         runs = [_restart(session, data, scale, options, i) for i in range(options.n_init)]
         best = min(runs, key=lambda run: run.inertia)
@@ -129,15 +135,18 @@ def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:
         )
 
 
-def check_memory(session: Session, data: Dataset, n_clusters: int) -> None:
-    """Raise `BudgetError` before the first pass when a worker cannot hold its share."""
+def _budget(session: Session, data: Dataset, n_clusters: int, asked: int | str | None) -> int:
+    """Bytes each process may keep; `BudgetError` where its share of the work is too much."""
     threads = -(-session.n_threads // session.n_processes)
     limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
-    row_bytes = data.nbytes // data.n_rows
-    block = 0 if data.reader.in_memory else data.cut.rows_per_block * row_bytes
-    needed = fit_bytes(block, threads, data.n_features, n_clusters, limbs)
-    state = STATE_BYTES_PER_ROW * -(-data.n_rows // session.n_processes)
-    check_fits(needed, state, session.memory_limit, threads)
+    rows, share = data.cut.rows_per_block, -(-data.n_rows // session.n_processes)
+    row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
+    needed = fit_bytes(rows, rows * row_bytes, threads, data.n_features, n_clusters, limbs)
+    # Owners of even runs of blocks may hold one block more than others.
+    data_bytes = (share + rows) * row_bytes
+    size = None if asked is None else parse_bytes(asked)
+    state = STATE_BYTES_PER_ROW * share
+    return memory_budget(size, needed, state, session.memory_limit, data_bytes, threads)
 
 
 def _warn_if_fewer(best: Lloyd, n_clusters: int) -> None:

@@ -66,7 +66,7 @@ class _Seeding:
         if state is not None and state.restart == self.restart and state.n_seeds <= len(self.seeds):
             known, weights = state.n_seeds, state.weights
         if known < len(self.seeds):
-            fresh = distances(batch.rows, self.seeds[known:], self)
+            fresh = distances(batch.rows, self.seeds[known:], self, weights)
             weights = np.minimum(weights, fresh.min(axis=1))
         return SeedState(self.restart, len(self.seeds), weights)
 
@@ -82,7 +82,8 @@ class Potentials(_Seeding):
     ) -> tuple[list[tuple[int, list[int]]], SeedState]:
         assert self.candidates is not None
         state = self.least(batch, state)
-        new = np.minimum(distances(batch.rows, self.candidates, self), state.weights[:, np.newaxis])
+        new = distances(batch.rows, self.candidates, self, state.weights)
+        np.minimum(new, state.weights[:, np.newaxis], out=new)
         # Python integers: the sum of many squared distances may leave int64.
         totals = [exact_total(new[:, i]) for i in range(new.shape[1])]
         return [(batch.start, totals)], state
@@ -161,21 +162,28 @@ def _passed(weights: Weights, left: int) -> int:
     raise ValueError("the number drawn exceeds the sum of the weights")
 
 
-def distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Weights:
+def distances(
+    rows: npt.NDArray[Any], points: Floats, job: _Seeding, below: Weights | None = None
+) -> Weights:
     """Squared distances in whole units, ``floor(d / unit + 1/3)`` exactly; (n_rows, n_points).
 
     Distances of rows on a binary grid, such as float32 far from the origin, are themselves whole or
-    half units: a third is a place to round at where none of them lies.
+    half units: a third is a place to round at where none of them lies. Those that are not less than
+    the row's weight in ``below`` are known to be so, and no more: they lose the next minimum.
     """
+    if below is None:
+        below = np.full(len(rows), np.iinfo(np.int64).max)
     out = np.empty((len(rows), len(points)), dtype=np.int64)
     size = max(_RUN_BYTES // (8 * (rows.shape[1] + len(points))), 1)
     for start in range(0, len(rows), size):
         run = rows[start : start + size]
-        out[start : start + size] = _run_distances(run, points, job)
+        out[start : start + size] = _run_distances(run, points, job, below[start : start + size])
     return out
 
 
-def _run_distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Weights:
+def _run_distances(
+    rows: npt.NDArray[Any], points: Floats, job: _Seeding, below: Weights
+) -> Weights:
     bound = INTEGER_BOUNDS.get(job.dtype)
     if bound is not None and 4 * rows.shape[1] * bound * bound <= 2**53:
         # Products of such integers, and all their sums, are float64 without rounding.
@@ -186,7 +194,8 @@ def _run_distances(rows: npt.NDArray[Any], points: Floats, job: _Seeding) -> Wei
     low = np.floor(np.ldexp(values - errors, scale) + 1 / 3)
     high = np.floor(np.ldexp(values + errors, scale) + 1 / 3)
     out = np.maximum(low, 0).astype(np.int64)
-    for i, j in np.argwhere(low != high).tolist():
+    unsure = (low != high) & (out < below[:, np.newaxis])
+    for i, j in np.argwhere(unsure).tolist():
         distance = exact.squared_distance(rows[i].astype(np.float64), points[j])
         out[i, j] = (distance / Fraction(2) ** job.unit + Fraction(1, 3)) // 1
     return out

@@ -102,8 +102,11 @@ class StoreReader:
         return Batch(block.start, rows, labels)
 
     def identity(self) -> str:
-        """The build that a fresh look at the path finds."""
-        return open_store(self.path).info.build
+        """The build that a fresh look at the path finds; raises `StoreError` if it is another."""
+        found = open_store(self.path).info.build
+        if found != self.build:
+            raise StoreError(f"{self.path} was written again since it was opened: open it again")
+        return found
 
     def _place(self, name: str) -> str:
         return f"{self.path}/build-{self.build}/{name}"
