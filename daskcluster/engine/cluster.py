@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -50,6 +51,7 @@ def local_cluster(
             memory_limit=memory_limit,
             dashboard_address=":0",
             silence_logs=logging.ERROR,
+            preload=["daskcluster.engine.preload"],
         )
     with cluster, Client(cluster) as client:
         yield client
@@ -57,19 +59,19 @@ def local_cluster(
 
 @contextmanager
 def _workers_spared_from_ctrl_c() -> Iterator[None]:
-    """Processes and threads begun here never see SIGINT.
+    """Processes begun here ignore SIGINT.
 
-    A terminal sends it to all processes; the driver ends the workers in good order, which it cannot
-    when they have died in the middle of a message. It waits, and reaches the driver afterwards.
+    A terminal sends it to all processes. The driver ends the workers in good order, which it cannot
+    when they have died in the middle of a message.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

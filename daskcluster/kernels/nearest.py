@@ -42,17 +42,18 @@ class Frame:
     exponent: int
     """Chosen so that scaled values neither overflow nor vanish in float32; 0 for most data."""
 
-    def rows64(self, rows: Rows) -> Floats:
+    def rows64(self, rows: Rows, out: Floats | None = None) -> Floats:
         """Rows in the frame as float64, each element rounded at most once."""
-        moved = rows.astype(np.float64)
+        moved = np.empty(rows.shape) if out is None else out
+        moved[...] = rows
         if self.shift is not None:
             moved -= self.shift
-        return np.ldexp(moved, -self.exponent) if self.exponent else moved
+        return np.ldexp(moved, -self.exponent, out=moved) if self.exponent else moved
 
     def rows32(self, rows: Rows, out: Singles) -> Singles:
         """Rows in the frame as float32 in ``out``, with a relative error below 2**-23."""
         if self.exponent or rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):
-            out[:] = self.rows64(rows)
+            out[:] = self.rows64(rows, scratch("rows64", rows.shape, np.float64))
         elif self.shift is None:
             out[:] = rows
         else:
@@ -190,7 +191,7 @@ class Nearest:
         """Labels of rows that float32 could not decide: float64 first, then integers."""
         # The same holds for float64, where rows and centres are hundreds of powers of ten apart.
         with np.errstate(over="ignore", invalid="ignore"):
-            moved = self.frame.rows64(rows)
+            moved = self.frame.rows64(rows, scratch("rows64", rows.shape, np.float64))
             scores = self._double
             values = np.multiply(scores.product(moved), -2.0)
             values += scores.squares

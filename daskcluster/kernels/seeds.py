@@ -16,6 +16,7 @@ import numpy.typing as npt
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.nearest import Floats, Frame
+from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import INTEGER_BOUNDS
 
 Weights = npt.NDArray[np.int64]
@@ -187,9 +188,12 @@ def _run_distances(
     bound = INTEGER_BOUNDS.get(job.dtype)
     if bound is not None and 4 * rows.shape[1] * bound * bound <= 2**53:
         # Products of such integers, and all their sums, are float64 without rounding.
-        whole = _products(rows.astype(np.float64), points)[0].astype(np.int64)
+        x = scratch("rows64", rows.shape, np.float64)
+        x[...] = rows
+        whole = _squares(x, points).astype(np.int64)
         return (3 * whole + (1 << job.unit)) // (3 << job.unit)
-    values, errors = _products(job.frame.rows64(rows), job.frame.rows64(points))
+    x = job.frame.rows64(rows, scratch("rows64", rows.shape, np.float64))
+    values, errors = _products(x, job.frame.rows64(points))
     scale = 2 * job.frame.exponent - job.unit
     low = np.floor(np.ldexp(values - errors, scale) + 1 / 3)
     high = np.floor(np.ldexp(values + errors, scale) + 1 / 3)
@@ -201,11 +205,19 @@ def _run_distances(
     return out
 
 
+def _squares(x: Floats, y: Floats) -> Floats:
+    """``||x - y||^2`` by products, in a buffer of this thread."""
+    values = np.matmul(x, y.T, out=scratch("products", (len(x), len(y)), np.float64))
+    values *= -2
+    values += np.einsum("ij,ij->i", x, x)[:, np.newaxis]
+    values += np.einsum("ij,ij->i", y, y)
+    return values
+
+
 def _products(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """``||x - y||^2`` by products, and bounds on its error (Higham, section 3.1)."""
+    """The same, and bounds on its error (Higham, section 3.1)."""
     xx = np.einsum("ij,ij->i", x, x)[:, np.newaxis]
     yy = np.einsum("ij,ij->i", y, y)
-    values = xx - 2 * (x @ y.T) + yy
     gamma = (x.shape[1] + 8) * 2.0**-53
     errors = 2.2 * gamma * (np.sqrt(xx) + np.sqrt(yy)) ** 2 + x.shape[1] * 2.0**-1000
-    return values, errors
+    return _squares(x, y), errors
