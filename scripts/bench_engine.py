@@ -132,6 +132,7 @@ def race(
     data: Dataset,
 ) -> dict[str, float]:
     """Time the engine and its base in turn; a line each; ratios of medians by reduction."""
+    session.keep(2**20)  # the blocks are decoded once, as those of a fit are
     jobs = {
         "count": lambda: session.reduce(Count(), "count"),
         "settled": iterations(session, data, options, moving=False),

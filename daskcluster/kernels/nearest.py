@@ -229,8 +229,11 @@ def _nearest_of_few(
     scores = np.ascontiguousarray(product.T)
     scores *= -2
     scores += squares[:, np.newaxis]
-    near = ~(scores > scores.min(axis=0) + margin)
-    return near.argmax(axis=0), near.sum(axis=0, dtype=np.uint8) == 1
+    near = (~(scores > scores.min(axis=0) + margin)).view(np.uint8)
+    # Where one is near its index is the sum of all; several argmax of few booleans are slower.
+    indices = np.arange(len(near), dtype=np.uint8)[:, np.newaxis]
+    labels = (near * indices).sum(axis=0, dtype=np.intp)
+    return labels, near.sum(axis=0, dtype=np.uint8) == 1
 
 
 def _nearest_of_many(
