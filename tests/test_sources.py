@@ -22,7 +22,6 @@ from daskcluster.sources import (
     IdxSource,
     NpySource,
     Source,
-    check_finite,
     open_source,
     scan_classes,
     sha256,
@@ -675,20 +674,3 @@ def test_scan_classes_refusals(tmp_path):
         scan_classes(open_source(write_idx(tmp_path / "a", np.zeros((4, 28, 28), "u1"))))
     with pytest.raises(InputError, match="labels of type float32; they must be integers"):
         scan_classes(open_source(write_idx(tmp_path / "a", np.zeros(4, "f4"))))
-
-
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_check_finite(dtype, bad):
-    block = np.ones((5, 4), dtype=dtype)
-    check_finite(block, 100, "file")
-    block[3, 2] = bad
-    block[4, 0] = bad
-    with pytest.raises(InputError, match=f"file: row 103, feature 2 is {bad};"):
-        check_finite(block, 100, "file")
-
-
-def test_check_finite_passes_extremes_and_integers():
-    check_finite(np.full((2, 3), np.finfo("f4").max, dtype="f4"), 0, "file")
-    check_finite(np.full((2, 3), 255, dtype="u1"), 0, "file")
-    check_finite(np.empty((0, 3)), 0, "file")

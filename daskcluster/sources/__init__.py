@@ -6,7 +6,8 @@ This room knows files and their formats, and neither Zarr nor Dask.
 import os
 
 from daskcluster.errors import InputError
-from daskcluster.sources.base import Source, check_finite, read_head, scan_classes, sha256
+from daskcluster.sources.base import Source
+from daskcluster.sources.files import read_head, sha256
 from daskcluster.sources.idx import (
     GZIP_MAGIC,
     IDX_MAGIC,
@@ -16,6 +17,7 @@ from daskcluster.sources.idx import (
     open_gzip_idx,
     open_idx,
 )
+from daskcluster.sources.labels import scan_classes
 from daskcluster.sources.npy import NPY_MAGIC, NpySource, open_npy
 
 __all__ = [
@@ -23,7 +25,6 @@ __all__ = [
     "IdxSource",
     "NpySource",
     "Source",
-    "check_finite",
     "open_source",
     "scan_classes",
     "sha256",

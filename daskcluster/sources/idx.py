@@ -12,17 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from daskcluster.errors import InputError
-from daskcluster.sources.base import (
-    Array,
-    DType,
-    RowFile,
-    SeekableFile,
-    check_shape,
-    check_size,
-    row_ranges,
-    to_native,
-    unreadable,
-)
+from daskcluster.sources.base import RowFile, SeekableFile, row_ranges, to_native
+from daskcluster.sources.files import Array, DType, check_shape, check_size, unreadable
 
 IDX_MAGIC = b"\x00\x00"
 GZIP_MAGIC = b"\x1f\x8b"

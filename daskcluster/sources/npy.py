@@ -8,13 +8,8 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from daskcluster.errors import InputError
-from daskcluster.sources.base import (
-    Array,
-    DType,
-    SeekableFile,
-    check_shape,
-    check_size,
-)
+from daskcluster.sources.base import SeekableFile
+from daskcluster.sources.files import Array, DType, check_shape, check_size
 
 NPY_MAGIC = npy_format.MAGIC_PREFIX
 

@@ -189,7 +189,8 @@ def read_rows(path: str, build: str, name: str, start: int, stop: int) -> npt.ND
 
 def _read(array: Any, start: int, stop: int, place: str) -> npt.NDArray[Any]:
     try:
-        return np.ascontiguousarray(array[start:stop])
+        rows = np.asarray(array[start:stop])
+        return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
     except MissingChunk:
         raise
     except Exception as error:
