@@ -22,7 +22,7 @@ from daskcluster.sources import Source, open_source, sha256
 from daskcluster.store import CODECS
 
 EXAMPLE = (
-    "python scripts/make_store.py /tmp/mnist600k.zarr --rows 600000 "
+    "python scripts/make_store.py mnist600k.zarr --rows 600000 "
     "--images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz"
 )
 # Rows down and columns to the right.

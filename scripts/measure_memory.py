@@ -21,7 +21,7 @@ from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.plan import STATE_BYTES_PER_ROW, WORKER_OVERHEAD, fit_bytes, sum_grid, tile_rows
 from daskcluster.sources import open_source
 
-EXAMPLE = "python scripts/measure_memory.py --store /tmp/mnist600k.zarr --k 10 --workers 2"
+EXAMPLE = "python scripts/measure_memory.py --store mnist600k.zarr --k 10 --workers 2"
 TARGET_MB = 350
 
 

@@ -1,5 +1,6 @@
 """The engine on this process's threads: tasks, passes, states, budgets, stops."""
 
+import io
 import threading
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from daskcluster.engine import Session, memory, parse_bytes, tasks
+from daskcluster.engine import Session, TextLine, memory, parse_bytes, tasks
 from daskcluster.engine.memory import MEMORY, OneBlasThread, ProcessMemory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
@@ -254,3 +255,21 @@ def test_a_run_that_cannot_open_leaves_nothing(tmp_path):
         pass
     assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == before
     assert MEMORY._runs == {}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_text_of_progress_fits_where_it_goes(live, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: live
+    monkeypatch.setenv("COLUMNS", "60")
+    line = TextLine(stream)
+    line.rows("iteration 1", 500, 1000)
+    line.event("iteration", {"iteration": 1, "inertia": 1234567.5, "changed": 1000, "passes": 1.0})
+    line.rows("iteration 2", 1000, 1000)
+    line.close()
+    told = "iteration 1: inertia 1.23457e+06, changed 1,000, passes 1"
+    if live:
+        assert all(len(part) < 60 for part in stream.getvalue().split("\r"))
+        assert told in stream.getvalue()
+    else:
+        assert stream.getvalue() == told + "\n"

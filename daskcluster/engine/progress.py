@@ -45,10 +45,14 @@ class JsonLines:
 
 
 class TextLine:
-    """One line that is written over: rows and time left of the pass, and the last iteration."""
+    """One line that is written over: rows and time left of the pass, and the last iteration.
+
+    Where the stream is no terminal, a line an event and nothing else.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
         self._title = ""
         self._began = self._shown = time.monotonic()
         self._last = ""
@@ -58,7 +62,7 @@ class TextLine:
         now = time.monotonic()
         if title != self._title:
             self._title, self._began = title, now
-        if now - self._shown < 0.1 and done < total:
+        if not self._live or (now - self._shown < 0.1 and done < total):
             return
         self._shown = now
         left = (now - self._began) * (total - done) / max(done, 1)
@@ -67,7 +71,10 @@ class TextLine:
     def event(self, kind: str, facts: dict[str, Any]) -> None:
         told = ", ".join(f"{k} {_short(v)}" for k, v in facts.items() if k != kind)
         self._last = f" | {kind} {facts.get(kind, '')}: {told}"
-        self._write(self._last[3:])
+        if self._live:
+            self._write(self._last[3:])
+        else:
+            print(self._last[3:], file=self._stream, flush=True)
 
     def close(self) -> None:
         if self._width:
