@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Pieces = list[tuple[int, Floats]]
 
+_DENSE_ENTRIES = 1 << 12
 _SPLITTER = 2.0**27 + 1.0
 
 
@@ -83,10 +84,23 @@ def cluster_sums(
         parts = rows.astype(np.float64)[np.newaxis]
     else:
         parts = to_grid(rows.astype(np.float64), grid)
-    starts = np.arange(0, labels.size + 1, labels.size // max(len(rows), 1) or 1)
-    entries = (signs.astype(parts.dtype).ravel(), labels.ravel(), starts)
-    pick = sparse.csc_array(entries, shape=(n_clusters, len(rows)))
-    return carry(np.stack([(pick @ part).astype(np.int64) for part in parts]))
+    pick = _selector(labels.reshape(len(rows), -1), signs.astype(parts.dtype), n_clusters)
+    return carry(np.array([pick @ part for part in parts], dtype=np.int64))
+
+
+def _selector(
+    labels: npt.NDArray[np.integer[Any]], signs: npt.NDArray[Any], n_clusters: int
+) -> Any:
+    """The matrix (n_clusters, n) whose product with the rows is their signed sums."""
+    n, width = labels.shape
+    if n_clusters * n > _DENSE_ENTRIES:
+        entries = (signs.ravel(), labels.ravel(), np.arange(0, labels.size + 1, width))
+        return sparse.csc_array(entries, shape=(n_clusters, n))
+    # SciPy's constructor costs more than the product of a few rows.
+    dense = np.zeros((n_clusters, n), dtype=signs.dtype)
+    for entry, sign in zip(labels.T, signs.reshape(n, width).T, strict=True):
+        dense[entry, np.arange(n)] += sign
+    return dense
 
 
 def column_sums(values: Floats, grid: Grid) -> Ints:
