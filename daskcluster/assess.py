@@ -1,5 +1,6 @@
 """What a model says of a store: labels written beside it, and scores against its classes."""
 
+import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.engine import Progress, Session
+from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.fit.kmeans import KMeans
@@ -18,8 +20,7 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
 from daskcluster.kernels.outputs import Label
 from daskcluster.metrics import contingency_table, merge_tables, score_table
-from daskcluster.store import Build, Store, create_build, open_store
-from daskcluster.store.build import ArraySpec
+from daskcluster.store import ArraySpec, Build, BuildReader, Store, building, open_store
 from daskcluster.store.layout import plain_path
 from daskcluster.store.reading import read_rows, root_attributes
 from daskcluster.survey import scale_of
@@ -29,17 +30,29 @@ LABELS_FORMAT = "daskcluster-labels"
 
 @dataclass(frozen=True)
 class WriteLabels:
-    """Reduction: write the labels of every block; returns the cluster sizes."""
+    """Reduction: write the labels of every block; returns how many rows they are of."""
 
     label: Label
     build: Build
+    state_kind = None
+
+    def step(self, batch: Batch, state: None) -> tuple[int, None]:
+        self.build.write("labels", batch.start, self.label(batch))
+        return len(batch.rows), None
+
+    def merge(self, a: int, b: int) -> int:
+        return a + b
+
+
+@dataclass(frozen=True)
+class CountLabels:
+    """Reduction: rows of each label."""
+
     n_clusters: int
     state_kind = None
 
     def step(self, batch: Batch, state: None) -> tuple[npt.NDArray[np.int64], None]:
-        labels = self.label(batch)
-        self.build.write("labels", batch.start, labels)
-        return np.bincount(labels, minlength=self.n_clusters), None
+        return np.bincount(batch.rows, minlength=self.n_clusters), None
 
     def merge(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return a + b
@@ -51,11 +64,13 @@ def predict_labels(
     out: str | os.PathLike[str],
     *,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the label of every row of ``store`` to ``out``, a sealed store of one array.
 
     The workers write whole chunks; the driver never holds the labels. Read them with `open_labels`.
+    With ``resume`` a prediction that ended early goes on, and a finished one is left as it is.
 
     Returns
     -------
@@ -66,20 +81,17 @@ def predict_labels(
     store = open_store(store)
     data = store_dataset(store)
     n_clusters = _check_features(model, data)
-    build = create_build(
-        out, n_rows=data.n_rows, rows_per_chunk=data.cut.rows_per_block, overwrite=overwrite,
-        kind=LABELS_FORMAT,
-    )  # fmt: skip
-    try:
-        build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
-        with data.session(progress) as session:
-            job = WriteLabels(Label(model.cluster_centers_), build, n_clusters)
-            sizes = session.reduce(job, "predict")
-            passes = session.passes
-        build.seal(_describe(build, store, model))
-    except BaseException:
-        build.discard()
-        raise
+    with building(
+        out, n_rows=data.n_rows, rows_per_chunk=data.cut.rows_per_block, kind=LABELS_FORMAT,
+        recipe=_recipe(store, model, data), overwrite=overwrite, resume=resume,
+    ) as build:  # fmt: skip
+        passes = 0.0
+        if not build.sealed:
+            build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
+            passes = _write_labels(build, data, model, progress)
+        sizes = _count_labels(build, data, n_clusters, progress)
+        if not build.sealed:
+            build.seal(_describe(build, store, model))
     return {
         "n_rows": data.n_rows,
         "n_clusters": n_clusters,
@@ -89,6 +101,37 @@ def predict_labels(
         "passes": passes,
         "seconds": time.perf_counter() - began,
     }
+
+
+def _recipe(store: Store, model: KMeans, data: Dataset) -> dict[str, Any]:
+    centers = hashlib.sha256(model.cluster_centers_.tobytes()).hexdigest()
+    return {
+        "store_build": store.info.build,
+        "centers": centers[:16],
+        "rows": data.n_rows,
+        "rows_per_chunk": data.cut.rows_per_block,
+        "daskcluster": versions()["daskcluster"],
+    }
+
+
+def _write_labels(build: Build, data: Dataset, model: KMeans, progress: Progress | None) -> float:
+    """Write what is missing; returns the passes over the data that it took."""
+    missing = build.missing("labels")
+    if not missing:
+        return 0.0
+    with data.session(progress) as session:
+        session.reduce(WriteLabels(Label(model.cluster_centers_), build), "predict", missing)
+        return session.passes
+
+
+def _count_labels(
+    build: Build, data: Dataset, n_clusters: int, progress: Progress | None
+) -> npt.NDArray[np.int64]:
+    """Cluster sizes, from the labels as they lie on disk: each is read back before it is sealed."""
+    reader = BuildReader(build.path, build.id, name="labels")
+    with Session(reader, data.cut, 4 * data.n_rows, progress=progress) as session:
+        sizes: npt.NDArray[np.int64] = session.reduce(CountLabels(n_clusters), "check")
+    return sizes
 
 
 def _describe(build: Build, store: Store, model: KMeans) -> dict[str, Any]:

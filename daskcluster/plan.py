@@ -138,11 +138,14 @@ def partitions(cut: Cut, n_threads: int) -> list[Partition]:
 
 
 def within(parts: list[Partition], blocks: list[int]) -> list[list[Partition]]:
-    """For each partition, the single blocks of it that are among ``blocks``."""
-    return [
-        [Partition(part.cut, i, i + 1) for i in blocks if part.low <= i < part.high]
-        for part in parts
-    ]
+    """For each partition, the runs of consecutive blocks of it that are among ``blocks``."""
+    return [_runs(part, [i for i in blocks if part.low <= i < part.high]) for part in parts]
+
+
+def _runs(part: Partition, blocks: list[int]) -> list[Partition]:
+    breaks = [i for i in range(1, len(blocks)) if blocks[i] != blocks[i - 1] + 1]
+    edges = [0, *breaks, len(blocks)]
+    return [Partition(part.cut, blocks[a], blocks[b - 1] + 1) for a, b in pairwise(edges) if a < b]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Initial centres: k-means++ and random rows, drawn so that chunks and workers cannot matter."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,18 @@ def kmeans_plusplus(
     n_clusters: int,
     rng: np.random.Generator,
     restart: int = 0,
+    *,
+    before: dict[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Floats:
     """Greedy k-means++ with ``2 + log(k)`` trials a seed, one pass over the data a seed.
+
+    Parameters
+    ----------
+    before : dict, optional
+        What an earlier run gave to ``keep``, to go on from; ``rng`` is set to where it was.
+    keep : callable, optional
+        Given the state after every round.
 
     References
     ----------
@@ -51,16 +62,22 @@ def kmeans_plusplus(
         "restart": restart, "frame": scale.frame, "unit": unit, "dtype": dtype,
     }  # fmt: skip
     n_trials = seed_trials(n_clusters)
-    seeds = take_rows(session, [_below(session.cut.n_rows, rng)])
     # Candidates of the round are measured together with the seed that the last round chose.
-    candidates, known = seeds, np.empty((0, seeds.shape[1]))
-    for _ in range(n_clusters - 1):
+    if before is None:
+        candidates = take_rows(session, [_below(session.cut.n_rows, rng)])
+        known = np.empty((0, candidates.shape[1]))
+    else:
+        known, candidates = before["known"], before["candidates"]
+        rng.bit_generator.state = before["rng"]
+    while len(known) < n_clusters - 1:
         totals = _potentials(session, known, candidates, shared)
         best = min(range(len(candidates)), key=lambda i: sum(totals[i]))
         known = np.concatenate([known, candidates[best : best + 1]])
         candidates = _draw(session, known, totals[best], n_trials, rng, shared)
+        if keep is not None:
+            keep({"known": known, "candidates": candidates, "rng": dict(rng.bit_generator.state)})
     if n_clusters == 1:
-        return seeds
+        return candidates
     totals = _potentials(session, known, candidates, shared)
     best = min(range(len(candidates)), key=lambda i: sum(totals[i]))
     return np.concatenate([known, candidates[best : best + 1]])

@@ -27,8 +27,7 @@ from benchlib import (
 
 from daskcluster.plan import Block, Cut, chunk_rows
 from daskcluster.sources import Source
-from daskcluster.store import CODECS, Build, StoreReader, create_build
-from daskcluster.store.build import ArraySpec
+from daskcluster.store import CODECS, ArraySpec, Build, StoreReader, building
 
 EXAMPLE = "python scripts/bench_codecs.py --images train-images-idx3-ubyte.gz --repeats 5"
 THREADS = (1, 2)
@@ -69,15 +68,15 @@ class Trial:
         """Write all rows to a fresh build."""
         shutil.rmtree(self.path, ignore_errors=True)
         n_rows, n_features = self.rows.shape
-        build = create_build(
+        with building(
             self.path, n_rows=n_rows, rows_per_chunk=self.cut.rows_per_block, codec=self.codec
-        )
-        build.create_array(ArraySpec("data", (n_features,), self.rows.dtype.name))
+        ) as build:
+            build.create_array(ArraySpec("data", (n_features,), self.rows.dtype.name))
 
-        def write(block: Block) -> None:
-            build.write("data", block.start, self.rows[block.start : block.stop])
+            def write(block: Block) -> None:
+                build.write("data", block.start, self.rows[block.start : block.stop])
 
-        on_threads(n_threads, write, self.cut)
+            on_threads(n_threads, write, self.cut)
         self.build = build
 
     def read(self, n_threads: int) -> None:

@@ -22,6 +22,7 @@ from daskcluster import (
 )
 from daskcluster.assess import evaluate, open_labels, predict_labels
 from daskcluster.engine import Silent
+from daskcluster.errors import DaskClusterError
 from daskcluster.store import Build
 
 WIDE = 16_384  # features of which a grain holds 32 rows
@@ -123,19 +124,39 @@ def test_labels_never_replace_anything_else(tmp_path, chunked, overwrite):
 @pytest.mark.parametrize("step", ["create_array", "write", "seal"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("old", [False, True])
-def test_a_failed_prediction_leaves_nothing(tmp_path, chunked, monkeypatch, step, error, old):
+def test_a_prediction_that_ends_early_goes_on(tmp_path, chunked, monkeypatch, step, error, old):
     store, model, _ = chunked
+    whole = predict_labels(model, store, tmp_path / "whole")
     if old:
-        predict_labels(model, store, tmp_path / "out")
-    before = tree(tmp_path)
+        predict_labels(KMeans(2, random_state=0).fit(store), store, tmp_path / "out")
+    before, calls, real = tree(tmp_path), [], getattr(Build, step)
 
     def fail(*args, **kwargs):
-        raise error
+        calls.append(args)
+        if len(calls) > (step == "write"):  # one chunk is written
+            raise error("it failed")
+        real(*args, **kwargs)
 
     monkeypatch.setattr(Build, step, fail)
-    with pytest.raises(error):
+    with pytest.raises(DaskClusterError if error is OSError else error, match="it failed"):
         predict_labels(model, store, tmp_path / "out", overwrite=True)
-    assert tree(tmp_path) == before
+    after = tree(tmp_path)
+    assert {name: after[name] for name in before} == before
+    monkeypatch.undo()
+    found = predict_labels(model, store, tmp_path / "out", resume=True)
+    assert found["cluster_sizes"] == whole["cluster_sizes"]
+    assert open_labels(tmp_path / "out").tobytes() == open_labels(tmp_path / "whole").tobytes()
+    assert found["passes"] < 1 or step == "create_array"
+    again = predict_labels(model, store, tmp_path / "out", resume=True)
+    assert (again["cluster_sizes"], again["passes"]) == (found["cluster_sizes"], 0)
+
+
+def test_a_prediction_of_another_model_is_not_gone_on_with(tmp_path, chunked):
+    store, model, _ = chunked
+    predict_labels(model, store, tmp_path / "out")
+    other = KMeans(2, random_state=0).fit(store)
+    with pytest.raises(StoreError, match="centers was"):
+        predict_labels(other, store, tmp_path / "out", resume=True)
 
 
 def test_what_holds_no_labels(tmp_path, chunked):
@@ -226,7 +247,7 @@ def test_progress_is_told(tmp_path, chunked):
 
     predict_labels(model, store, tmp_path / "out", progress=Watch())
     evaluate(model, store, progress=Watch())
-    assert set(titles) == {"predict", "evaluate"}
+    assert set(titles) == {"predict", "check", "evaluate"}
 
 
 def test_a_model_of_other_features(tmp_path, digits):

@@ -12,8 +12,7 @@ from idx_files import gzip_bytes, idx_bytes, idx_header, write_idx
 
 from daskcluster import KMeans, convert_idx
 from daskcluster.cli import main
-from daskcluster.store import create_build
-from daskcluster.store.build import ArraySpec
+from daskcluster.store import ArraySpec, building
 
 ROWS = np.arange(60, dtype=np.uint8).reshape(12, 5)
 GOOD = idx_bytes(ROWS)
@@ -175,8 +174,8 @@ def test_k_that_is_no_integer(ready, capsys, k):
 
 
 def unsealed(path):
-    build = create_build(path, n_rows=12, rows_per_chunk=32)
-    build.create_array(ArraySpec("data", (5,), "uint8"))
+    with building(path, n_rows=12, rows_per_chunk=32) as build:
+        build.create_array(ArraySpec("data", (5,), "uint8"))
 
 
 def foreign_group(path):

@@ -175,7 +175,7 @@ def test_failures(folder, tmp_path, capsys, monkeypatch):
         def fail(self, *args, error=error, **kwargs):
             raise error
 
-        monkeypatch.setattr(KMeans, "fit", fail)
+        monkeypatch.setattr(KMeans, "_fit", fail)
         out, err = run(capsys, *arguments, code=code)
         assert out == ""
         # Click ends the line of the terminal's ^C first.
@@ -185,16 +185,27 @@ def test_failures(folder, tmp_path, capsys, monkeypatch):
         assert not (tmp_path / "m").exists()
 
 
-def test_ctrl_c_during_an_iteration(folder, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_twice_during_an_iteration(folder, tmp_path, capsys, monkeypatch):
+    """What the second Ctrl-C does, which waits for nothing."""
+
     def interrupt(*args):
         raise KeyboardInterrupt
 
+    fit = ["fit", folder / "s", tmp_path / "m", "--k", 2, "--progress", "json"]
     monkeypatch.setattr(JsonLines, "event", interrupt)
-    out, err = run(
-        capsys, "fit", folder / "s", tmp_path / "m", "--k", 2, "--progress", "json", code=130
-    )
-    assert (out, err.strip()) == ("", "daskcluster: stopped")
+    out, err = run(capsys, *fit, "--init", "random", code=130)
+    assert (out, err.strip()) == ("", "daskcluster: stopped: Ctrl-C")
     assert not (tmp_path / "m").exists()
+    # k-means++ had kept a round already.
+    out, err = run(capsys, *fit, "--seed", 3, code=75)
+    assert out == ""
+    assert err.strip().endswith("Ctrl-C; run the same command again with --resume to go on")
+    monkeypatch.undo()
+    out, _ = run(capsys, *fit, "--resume", "--json")
+    assert strict_json(out)["seed"] == 3
+    assert sorted(p.name.partition("-")[0] for p in (tmp_path / "m").iterdir()) == [
+        "centers", "model.json",
+    ]  # fmt: skip
 
 
 def fields(facts):
@@ -275,10 +286,9 @@ def test_version(capsys):
     "arguments",
     [
         ["fit", "s", "m", "--k", "2", option]
-        for option in ("--soft", "--resume", "--weights=w", "--beta=1", "--metric=cosine",
-                       "--standardize", "--time-budget=1h")
+        for option in ("--soft", "--weights=w", "--beta=1", "--metric=cosine", "--standardize")
     ]
-    + [["convert", "idx", "a", "b", "--resume"], ["predict", "m", "s", "o", "--proba"]]
+    + [["predict", "m", "s", "o", "--proba"]]
     + [[name] for name in ("sweep", "plan", "report", "convert text", "convert table")],
     ids=" ".join,
 )  # fmt: skip
@@ -303,6 +313,16 @@ def test_what_comes_later_is_unknown(arguments, capsys):
         ["fit", "s", "m", "--k", "2", "--threads-per-worker", "2"],
         ["fit", "s", "m", "--k", "2", "--memory-limit", "2GB"],
         ["fit", "s", "m", "--k", "2", "--progress", "loud"],
+        ["fit", "s", "m", "--k", "2", "--time-budget", "soon"],
+        ["fit", "s", "m", "--k", "2", "--time-budget", "0s"],
+        ["fit", "s", "m", "--k", "2", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"],
+        ["fit", "s", "m", "--k", "2", "--scheduler-file", "f", "--scheduler", "tcp://[::1]:1"],
+        ["fit", "s", "m", "--k", "2", "--tls-ca-file", "ca.pem"],
+        ["fit", "s", "m", "--k", "2", "--tls-ca-file", "rows", "--tls-cert", "rows",
+         "--tls-key", "rows"],
+        ["fit", "s", "m", "--k", "2", "--scheduler", "tls://127.0.0.1:1", "--tls-ca-file", "ca.pem",
+         "--tls-cert", "cert.pem", "--tls-key", "key.pem"],
+        ["fit", "s", "m", "--k", "2", "--scheduler", "nowhere://x"],
         ["convert", "idx", "a", "b", "--codec", "brotli"],
         ["convert", "idx", "a", "b", "--rows-per-chunk", "0"],
     ],
@@ -320,33 +340,35 @@ def test_bad_usage(folder, arguments, capsys, monkeypatch):
 
 def test_fit_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
     np.save(tmp_path / "start.npy", np.ones((3, 2)))
-    given, fitted = {}, vars(load_model(folder / "model"))
+    given, fitted = {}, load_model(folder / "model")
 
     class Spy(KMeans):
         def __init__(self, **options):
             given.update(options)
             super().__init__(**options)
 
-        def fit(self, X, y=None, *, progress=None):
-            given.update(X=X, progress=type(progress))
-            self.__dict__.update(fitted)
-            return self
+    def spy(estimator, X, path, *, progress, **options):
+        given.update(options, X=X, path=path, progress=type(progress))
+        return fitted
 
     monkeypatch.setattr(commands, "KMeans", Spy)
+    monkeypatch.setattr(commands, "fit_model", spy)
     run(
         capsys, "fit", "store", tmp_path / "m", "--k", 3, "--init", tmp_path / "start.npy",
         "--n-init", 4, "--max-iter", 5, "--tol", 0.25, "--seed", 6, "--algorithm", "lloyd",
-        "--memory-budget", "7MB", "--progress", "json",
+        "--memory-budget", "7MB", "--progress", "json", "--resume", "--time-budget", "1h",
     )  # fmt: skip
     np.testing.assert_array_equal(given.pop("init"), np.ones((3, 2)))
     assert given == {
         "n_clusters": 3, "n_init": 4, "max_iter": 5, "tol": 0.25, "random_state": 6,
         "algorithm": "lloyd", "memory_budget": "7MB", "X": "store", "progress": JsonLines,
+        "path": str(tmp_path / "m"), "resume": True, "overwrite": False,
     }  # fmt: skip
     given.clear()
     run(capsys, "fit", "store", tmp_path / "m", "--k", 3, "--overwrite")
     defaults = KMeans(3).get_params()
-    assert given.pop("X") == "store"
+    assert (given.pop("X"), given.pop("path")) == ("store", str(tmp_path / "m"))
+    assert (given.pop("resume"), given.pop("overwrite")) == (False, True)
     assert given.pop("progress") is Silent
     assert given == {name: defaults[name] for name in given}
 
@@ -362,15 +384,19 @@ def test_convert_hands_every_option_on(folder, capsys, monkeypatch, command, fun
     monkeypatch.setattr(commands, function.__name__, spy)
     run(
         capsys, "convert", command, "rows", "store", "--labels", "l", "--rows-per-chunk", 9,
-        "--codec", "zstd", "--overwrite", "--progress", "json",
+        "--codec", "zstd", "--overwrite", "--resume", "--progress", "json",
     )  # fmt: skip
     run(capsys, "convert", command, "rows", "store")
     (args, options), (plain_args, plain) = calls
     assert args == plain_args == ("rows", "store")
     assert isinstance(options.pop("progress"), JsonLines)
     assert isinstance(plain.pop("progress"), Silent)
-    assert options == {"labels": "l", "rows_per_chunk": 9, "codec": "zstd", "overwrite": True}
-    assert plain == {"labels": None, "rows_per_chunk": None, "codec": "lz4", "overwrite": False}
+    assert options == {
+        "labels": "l", "rows_per_chunk": 9, "codec": "zstd", "overwrite": True, "resume": True,
+    }  # fmt: skip
+    assert plain == {
+        "labels": None, "rows_per_chunk": None, "codec": "lz4", "overwrite": False, "resume": False,
+    }  # fmt: skip
 
 
 def test_predict_hands_every_option_on(folder, capsys, monkeypatch):
@@ -382,10 +408,13 @@ def test_predict_hands_every_option_on(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(commands, "predict_labels", spy)
     run(capsys, "predict", folder / "model", "s", "out", "--overwrite")
-    (model, *places), options = calls[0]
-    assert isinstance(model, KMeans)
-    assert places == ["s", "out"]
-    assert options.pop("overwrite") is True
+    run(capsys, "predict", folder / "model", "s", "out", "--resume")
+    for ((model, *places), options), name in zip(calls, ("overwrite", "resume"), strict=True):
+        assert isinstance(model, KMeans)
+        assert places == ["s", "out"]
+        assert {options.pop("overwrite"): "overwrite", options.pop("resume"): "resume"}[
+            True
+        ] == name
     assert set(options) == {"progress"}
 
 
@@ -402,7 +431,7 @@ def test_workers_are_handed_on(capsys, monkeypatch, folder):
         def __exit__(self, *error):
             return None
 
-    monkeypatch.setattr("daskcluster.cli.common.local_cluster", Cluster)
+    monkeypatch.setattr("daskcluster.cli.running.local_cluster", Cluster)
     command = ["evaluate", folder / "model", folder / "s"]
     run(capsys, *command, "--workers", 2)
     run(capsys, *command, "--workers", 2, "--threads-per-worker", 3, "--memory-limit", "1GiB")

@@ -6,14 +6,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_worker
 
 from daskcluster import KMeans, convert_npy
-from daskcluster.engine import Session, cluster, members
+from daskcluster.engine import Session, Stop, cluster, members, stoppable
 from daskcluster.engine.cluster import ClusterBackend
-from daskcluster.errors import EngineError, InputError
+from daskcluster.errors import ClusterLost, EngineError, InputError, Interrupted
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Cut
 
@@ -218,16 +219,35 @@ def test_an_error_of_a_step_is_not_tried_again(client):
         run.reduce(Fail(), "fail")
 
 
-def test_no_worker_is_an_error_after_a_while(monkeypatch):
-    monkeypatch.setattr(members, "NO_WORKER_SECONDS", 0.2)
+@pytest.fixture
+def no_workers(monkeypatch):
+    """A cluster without workers, looked at often."""
     monkeypatch.setattr(members, "LOOK_SECONDS", 0.05)
-    with (
-        LocalCluster(n_workers=0, dashboard_address=":0") as made,
-        Client(made),
-        pytest.raises(EngineError, match="no worker"),
-        session(),
-    ):
+    with LocalCluster(n_workers=0, dashboard_address=":0") as made, Client(made) as client:
+        yield client
+
+
+def test_at_the_start_workers_are_waited_for_with_a_message(no_workers, caplog):
+    threading.Timer(0.5, no_workers.cluster.scale, [1]).start()
+    with session() as run:
+        assert len(run.reduce(Owner(), "own")) == 10
+    assert f"no worker yet at {no_workers.scheduler.address}: waiting" in caplog.text
+
+
+def test_waiting_for_workers_can_be_stopped(no_workers):
+    with pytest.raises(Interrupted, match="time budget"), stoppable(Stop(0.3)), session():
         pass
+
+
+def test_later_no_worker_is_an_error_after_a_while(own_cluster, monkeypatch):
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.05)
+    with session() as run, dask.config.set({"daskcluster.no-worker-timeout": "1s"}):
+        run.reduce(Owner(), "own")
+        own_cluster.cluster.scale(0)
+        while own_cluster.scheduler_info(n_workers=-1)["workers"]:
+            time.sleep(0.05)
+        with pytest.raises(ClusterLost, match="no worker for 1 s"):
+            run.reduce(Owner(), "own")
 
 
 def test_a_late_worker_gets_blocks(own_cluster, monkeypatch):
@@ -246,7 +266,7 @@ def test_an_asynchronous_client_is_refused(client):
         asynchronous = True
 
     with pytest.raises(InputError, match="asynchronous"):
-        ClusterBackend(Asynchronous())
+        ClusterBackend(Asynchronous(), Stop())
 
 
 def test_another_build_on_a_worker_is_refused(client):

@@ -1,6 +1,9 @@
 """Conversion: the same store from every kind of file, and nothing left where it fails."""
 
 import gzip
+import os
+import re
+import shutil
 from pathlib import Path
 
 import dask
@@ -11,6 +14,8 @@ from idx_files import idx_bytes, write_idx
 import daskcluster.convert.rows
 from daskcluster import InputError, StoreError, convert_idx, convert_npy, open_store
 from daskcluster.engine import Silent
+from daskcluster.errors import DaskClusterError, EngineError
+from daskcluster.files import only_writer
 from daskcluster.plan import Block
 from daskcluster.store import Build
 
@@ -166,10 +171,11 @@ def test_what_is_found_wrong_at_the_end_of_a_stream_leaves_nothing(tmp_path, dam
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 @pytest.mark.parametrize("call", [0, 3])
-def test_ctrl_c_in_a_step_discards_the_build(
+def test_ctrl_c_in_a_step_keeps_what_is_written(
     tmp_path, monkeypatch, compress, overwrite, scheduler, call
 ):
-    path = write_idx(tmp_path / "rows", wide(), compress=compress)
+    rows = wide()
+    path = write_idx(tmp_path / "rows", rows, compress=compress)
     if overwrite:
         convert_idx(path, tmp_path / "s")
     before = tree(tmp_path)
@@ -182,25 +188,129 @@ def test_ctrl_c_in_a_step_discards_the_build(
         write(self, name, start, rows)
 
     monkeypatch.setattr(Build, "write", interrupted)
-    with dask.config.set(scheduler=scheduler), pytest.raises(KeyboardInterrupt):
-        convert_idx(path, tmp_path / "s", rows_per_chunk=32, overwrite=overwrite)
-    assert tree(tmp_path) == before
+    with dask.config.set(scheduler=scheduler):
+        with pytest.raises(KeyboardInterrupt):
+            convert_idx(path, tmp_path / "s", rows_per_chunk=32, overwrite=overwrite)
+        after = tree(tmp_path)
+        assert {name: after[name] for name in before} == before
+        whole = {c for c in after if re.search(r"/data/c/\d+/0$", c)} - set(before)
+        assert len(whole) == call
+        monkeypatch.setattr(Build, "write", lambda *a: (starts.append(a[2]), write(*a)))
+        starts.clear()
+        store = convert_idx(path, tmp_path / "s", rows_per_chunk=32, resume=True)
+    assert len(starts) == 5 - call
+    assert rows_of(store).tobytes() == rows.tobytes()
+    assert all(tree(tmp_path)[c] == after[c] for c in whole)
 
 
 @pytest.mark.parametrize("step", ["_write_labels", "_write_rows", "_seal", "survey", "StoreInfo"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError])
-def test_every_failing_step_discards_the_build(tmp_path, monkeypatch, step, error):
-    path = write_idx(tmp_path / "rows", wide())
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, EngineError, MemoryError])
+def test_every_failing_step_keeps_or_discards_the_build(tmp_path, monkeypatch, step, error):
+    rows = wide()
+    path = write_idx(tmp_path / "rows", rows)
     labels = write_idx(tmp_path / "labels", np.zeros(150, np.uint8))
     before = tree(tmp_path)
 
     def fail(*args, **kwargs):
-        raise error
+        raise error("it failed")
 
     monkeypatch.setattr(daskcluster.convert.rows, step, fail)
-    with pytest.raises(error):
+    with pytest.raises(DaskClusterError if error is OSError else error, match="it failed"):
         convert_idx(path, tmp_path / "s", labels=labels, rows_per_chunk=32)
+    if error is MemoryError:
+        assert tree(tmp_path) == before
+        return
+    with pytest.raises(StoreError, match="never sealed"):
+        open_store(tmp_path / "s")
+    monkeypatch.undo()
+    store = convert_idx(path, tmp_path / "s", labels=labels, rows_per_chunk=32, resume=True)
+    assert rows_of(store).tobytes() == rows.tobytes()
+    assert not store.labels().any()
+
+
+def test_resuming_what_never_began_or_has_ended(tmp_path):
+    path = write_idx(tmp_path / "rows", wide())
+    first = convert_idx(path, tmp_path / "s", rows_per_chunk=32, resume=True)
+    before = tree(tmp_path)
+    again = convert_idx(path, tmp_path / "s", rows_per_chunk=32, resume=True)
+    assert again.info.build == first.info.build
     assert tree(tmp_path) == before
+
+
+def begun(path, store, **options):
+    """A conversion that is stopped after the first chunk."""
+    with pytest.MonkeyPatch.context() as patch:
+        write = Build.write
+
+        def interrupted(*args):
+            write(*args)
+            raise KeyboardInterrupt
+
+        patch.setattr(Build, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            convert_idx(path, store, rows_per_chunk=32, **options)
+
+
+def test_a_conversion_of_something_else_is_not_gone_on_with(tmp_path):
+    path = write_idx(tmp_path / "rows", wide())
+    begun(path, tmp_path / "s")
+    before = tree(tmp_path)
+    for change, message in (
+        ({"rows_per_chunk": 64}, "rows_per_chunk was 32 and is 64"),
+        ({"rows_per_chunk": 32, "codec": "zstd"}, "codec was 'lz4' and is 'zstd'"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            convert_idx(path, tmp_path / "s", resume=True, **change)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(StoreError, match=r"files was .*modified_ns"):
+        convert_idx(path, tmp_path / "s", rows_per_chunk=32, resume=True)
+    assert tree(tmp_path) == before
+    with pytest.raises(StoreError, match=r"--resume.*--overwrite"):
+        convert_idx(path, tmp_path / "s", rows_per_chunk=32)
+    store = convert_idx(path, tmp_path / "s", rows_per_chunk=64, resume=True, overwrite=True)
+    assert sorted(p.name for p in Path(store.path).iterdir()) == [
+        f"build-{store.info.build}", "zarr.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left", ["root", "folder", "group", "half a root"])
+def test_a_conversion_killed_before_its_first_chunk(tmp_path, left):
+    """SIGKILL between any two of the files that begin a build."""
+    path = write_idx(tmp_path / "rows", wide())
+    begun(path, tmp_path / "s")
+    (folder,) = (tmp_path / "s").glob("build-*")
+    if left == "group":
+        shutil.rmtree(folder / "data")
+    else:
+        shutil.rmtree(folder)
+    if left == "folder":
+        folder.mkdir()
+        (folder / f"zarr.{'0' * 32}.partial").write_text("{")
+    if left == "half a root":
+        (tmp_path / "s/zarr.json").rename(tmp_path / f"s/zarr.{'0' * 32}.partial")
+    (tmp_path / "s/.lock").write_text("process 0")
+    store = convert_idx(path, tmp_path / "s", rows_per_chunk=32, resume=True)
+    assert rows_of(store).tobytes() == wide().tobytes()
+    assert not list(Path(store.path).rglob(".lock"))
+
+
+def test_half_written_chunks_are_cleared_away(tmp_path):
+    path = write_idx(tmp_path / "rows", wide())
+    begun(path, tmp_path / "s")
+    (folder,) = (tmp_path / "s").glob("build-*")
+    (folder / "data/c/4").mkdir()
+    (folder / f"data/c/4/0.{'1' * 32}.partial").write_bytes(b"half")
+    store = convert_idx(path, tmp_path / "s", rows_per_chunk=32, resume=True)
+    assert rows_of(store).tobytes() == wide().tobytes()
+    assert not list(Path(store.path).rglob("*.partial"))
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    path = write_idx(tmp_path / "rows", wide())
+    with only_writer(tmp_path / "s"), pytest.raises(InputError, match="being written by process"):
+        convert_idx(path, tmp_path / "s", rows_per_chunk=32)
+    assert not (tmp_path / "s").exists()
+    convert_idx(path, tmp_path / "s", rows_per_chunk=32)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
@@ -211,7 +321,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("zarr.storage._local._put", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DaskClusterError, match=r"s cannot be written .*No space.*--resume"):
         convert_idx(path, tmp_path / "s")
     assert tree(tmp_path) == before
 

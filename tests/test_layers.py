@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "daskcluster"
 ORDER = (
     "cli", "demo", "report", "assess", "fit", "seeding", "convert", "survey", "engine", "store",
-    "sources", "metrics", "kernels", "plan", "errors",
+    "sources", "metrics", "kernels", "plan", "files", "errors",
 )  # fmt: skip
 OWNERS = {
     "zarr": {"store"},

@@ -15,7 +15,7 @@ from strategies import CHECK, FEW, centers_for, session_over, tables
 
 from daskcluster import KMeans
 from daskcluster.engine.memory import MEMORY
-from daskcluster.fit.lloyd import lloyd
+from daskcluster.fit.lloyd import Progression, lloyd
 from daskcluster.kernels.nearest import Frame
 from daskcluster.kernels.outputs import Label
 from daskcluster.plan import ROW_TYPES
@@ -27,7 +27,7 @@ def run(table, centers, rows_per_block=None, *, max_iter=50, tol=0.0, frame=None
     with session_over(table, rows_per_block) as session:
         scale = scale_of(survey(session, "X", len(table), table.dtype.name))
         scale = scale if frame is None else replace(scale, frame=frame)
-        return lloyd(session, scale, centers, max_iter=max_iter, tol=tol), scale
+        return lloyd(session, scale, Progression(centers), max_iter=max_iter, tol=tol), scale
 
 
 def oracle(table, centers, scale, *, max_iter=50, tol=0.0):
@@ -200,7 +200,7 @@ def test_restarts_in_one_session_do_not_see_each_other():
     with session_over(table, 30) as session:
         scale = scale_of(survey(session, "X", 200, "float64"))
         for restart, (start, wanted) in enumerate(zip(starts, alone, strict=True)):
-            got = lloyd(session, scale, start, max_iter=50, tol=0.0, restart=restart)
+            got = lloyd(session, scale, Progression(start), max_iter=50, tol=0.0, restart=restart)
             same(got, wanted)
 
 

@@ -1,5 +1,7 @@
 """Arithmetic of the plan: cuts cover every row once, grids cannot overflow, bounds refuse."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,14 +106,16 @@ def test_cuts_at_the_edge_of_a_block(n_rows, blocks):
 
 @given(st.integers(1, 60), st.integers(1, 10), st.data())
 @CHECK
-def test_within_gives_single_blocks_of_their_partition(n_blocks, n_threads, data):
+def test_within_gives_runs_of_the_blocks_named(n_blocks, n_threads, data):
     parts = partitions(Cut(n_blocks * 5, 5), n_threads)
     wanted = sorted(data.draw(st.sets(st.integers(0, n_blocks - 1))))
     found = within(parts, wanted)
     assert len(found) == len(parts)
-    assert [single.low for singles in found for single in singles] == wanted
-    for part, singles in zip(parts, found, strict=True):
-        assert all(part.low <= one.low < one.high == one.low + 1 <= part.high for one in singles)
+    assert [block.index for runs in found for run in runs for block in run] == wanted
+    for part, runs in zip(parts, found, strict=True):
+        assert all(part.low <= run.low < run.high <= part.high for run in runs)
+        # Runs that touch are one run: a task goes through as many blocks as it can.
+        assert all(a.high < b.low for a, b in pairwise(runs))
 
 
 @given(st.integers(1, 2**50), st.integers(1, 2**106))

@@ -20,10 +20,10 @@ from idx_files import CODES, write_idx
 
 from daskcluster import InputError, KMeans, StoreError, convert_idx, convert_npy, open_store
 from daskcluster.cli import main
+from daskcluster.errors import DaskClusterError
 from daskcluster.kernels import exact
 from daskcluster.plan import ROW_TYPES, Block, grain_rows
-from daskcluster.store import CODECS, create_build
-from daskcluster.store.build import ArraySpec, Build
+from daskcluster.store import CODECS, ArraySpec, Build, building, place
 
 WIDE = 16_384  # features of which a grain holds 32 rows, so that small stores have many chunks
 
@@ -327,15 +327,15 @@ def test_moments_are_exact(tmp_path, dtype):
 
 
 def begin(path, n_rows=4):
-    build = create_build(path, n_rows=n_rows, rows_per_chunk=32)
-    build.create_array(ArraySpec("data", (2,), "uint8"))
-    build.write("data", 0, np.ones((n_rows, 2), dtype=np.uint8))
+    with building(path, n_rows=n_rows, rows_per_chunk=32) as build:
+        build.create_array(ArraySpec("data", (2,), "uint8"))
+        build.write("data", 0, np.ones((n_rows, 2), dtype=np.uint8))
     return build
 
 
 def test_an_unsealed_store_is_refused_and_says_how_to_go_on(tmp_path, capsys):
     begin(tmp_path / "s")
-    with pytest.raises(StoreError, match=r"never sealed.*convert.*--overwrite"):
+    with pytest.raises(StoreError, match=r"never sealed.*--resume.*--overwrite"):
         open_store(tmp_path / "s")
     before = tree(tmp_path)
     with pytest.raises(SystemExit) as caught:
@@ -377,32 +377,48 @@ def test_overwriting_keeps_the_old_build_until_the_pointer_moves(tmp_path, monke
 @pytest.mark.parametrize("error", [StoreError, OSError, KeyboardInterrupt])
 def test_a_failed_overwrite_leaves_the_old_store_bit_for_bit(tmp_path, monkeypatch, step, error):
     old = make(tmp_path)
-    before = tree(tmp_path)
+    before, rows = tree(tmp_path), read_all(old)
 
     def fail(*args, **kwargs):
         raise error("stopped")
 
     monkeypatch.setattr(Build, step, fail)
-    with pytest.raises(error):
+    raised = {OSError: DaskClusterError}.get(error, error)
+    with pytest.raises(raised, match="stopped"):
         convert_idx(tmp_path / "rows.zarr.idx", old.path, overwrite=True)
-    assert tree(tmp_path) == before
+    after = tree(tmp_path)
+    assert {name: after[name] for name in before} == before
+    # What is at fault decides whether the new build waits to be gone on with.
+    waiting = {name.split("/")[1] for name in set(after) - set(before)}
+    assert len(waiting) == (0 if error is StoreError else 1)
+    if waiting:
+        monkeypatch.undo()
+        new = convert_idx(tmp_path / "rows.zarr.idx", old.path, resume=True)
+        assert {f"build-{new.info.build}"} == waiting
+        assert read_all(new).tobytes() == rows.tobytes()
+        assert listed(new.path) == [*waiting, "zarr.json"]
 
 
 def test_ctrl_c_after_the_pointer_moved_loses_nothing(tmp_path, monkeypatch):
     old = make(tmp_path)
     np.save(tmp_path / "rows.npy", np.eye(5))
-    delete = zarr.Group.__delitem__
+    delete = place.delete
 
-    def interrupted(self, key):
-        delete(self, key)
+    def interrupted(path):
+        delete(path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(zarr.Group, "__delitem__", interrupted)
+    monkeypatch.setattr(place, "delete", interrupted)
     with pytest.raises(KeyboardInterrupt):
         convert_npy(tmp_path / "rows.npy", old.path, overwrite=True)
+    monkeypatch.undo()
     new = open_store(old.path)
     assert new.info.build != old.info.build
     np.testing.assert_array_equal(read_all(new), np.eye(5))
+    # The same again is done already, and clears the rest of the old build away.
+    again = convert_npy(tmp_path / "rows.npy", old.path, resume=True)
+    assert again.info.build == new.info.build
+    assert listed(new.path) == [f"build-{new.info.build}", "zarr.json"]
 
 
 def test_giving_up_leaves_a_folder_that_was_there(tmp_path):

@@ -1,16 +1,15 @@
-"""What all commands share: options, progress, a cluster to run on, and how results are printed."""
+"""What all commands share: progress, and how results are printed."""
 
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from daskcluster.engine import JsonLines, Progress, Silent, TextLine, local_cluster, parse_bytes
+from daskcluster.engine import JsonLines, Progress, Silent, TextLine
 
 Command = Callable[..., Any]
 
@@ -54,38 +53,3 @@ def printing(command: Command) -> Command:
         return command(*args, output=Output(as_json, _progress(kind, quiet)), **kwargs)
 
     return wrapped
-
-
-def running(command: Command) -> Command:
-    """Add ``--workers`` and what belongs to it; the command runs on such a cluster."""
-
-    @click.option(
-        "--workers",
-        type=click.IntRange(1),
-        help="So many worker processes; without, all cores by threads.",
-    )
-    @click.option("--threads-per-worker", type=click.IntRange(1), help="With --workers; default 1.")
-    @click.option("--memory-limit", metavar="SIZE", help="With --workers: of each, such as 2GB.")
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        workers: int | None,
-        threads_per_worker: int | None,
-        memory_limit: str | None,
-        **kwargs: Any,
-    ) -> Any:
-        with _cluster(workers, threads_per_worker, memory_limit):
-            return command(*args, **kwargs)
-
-    return wrapped
-
-
-@contextmanager
-def _cluster(workers: int | None, threads: int | None, limit: str | None) -> Iterator[None]:
-    if workers is None:
-        if threads is not None or limit is not None:
-            raise click.UsageError("--threads-per-worker and --memory-limit need --workers")
-        yield
-        return
-    with local_cluster(workers, threads or 1, "auto" if limit is None else parse_bytes(limit)):
-        yield

@@ -9,7 +9,8 @@ import numpy as np
 
 from daskcluster import __version__
 from daskcluster.assess import evaluate, predict_labels
-from daskcluster.cli.common import Output, printing, running
+from daskcluster.cli.common import Output, printing
+from daskcluster.cli.running import running
 from daskcluster.cli.show import (
     convert_lines,
     demo_lines,
@@ -24,13 +25,16 @@ from daskcluster.cli.show import (
 from daskcluster.convert import convert_idx, convert_npy
 from daskcluster.demo import run_demo
 from daskcluster.engine import parse_bytes
-from daskcluster.errors import DaskClusterError, InputError
-from daskcluster.fit import KMeans, load_model
+from daskcluster.errors import DaskClusterError, InputError, Stopped
+from daskcluster.fit import KMeans, fit_model, load_model
 from daskcluster.fit.kmeans import ALGORITHMS, INITS
-from daskcluster.fit.model import check_model_path
 from daskcluster.store import CODECS
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
+
+_RESUME = click.option(
+    "--resume", is_flag=True, help="Go on where the same command ended early, if it did."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -83,6 +87,7 @@ def _converting(command: Any) -> Any:
         ),
         click.option("--codec", type=click.Choice(CODECS), default="lz4", show_default=True),
         click.option("--overwrite", is_flag=True, help="Replace a store that is there."),
+        _RESUME,
     ):
         command = option(command)
     return printing(running(command))
@@ -158,7 +163,11 @@ def info(path: str, output: Output) -> None:
 @click.option(
     "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
 )
+@click.option(
+    "--time-budget", metavar="T", help="Stop with a checkpoint after T, such as 90s, 45m or 2h."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@_RESUME
 @printing
 @running
 def fit(
@@ -169,20 +178,25 @@ def fit(
     n_init: int | None,
     seed: int | None,
     overwrite: bool,
+    resume: bool,
     **options: Any,
 ) -> None:
     """Fit k-means to STORE and save it as MODEL.
+
+    On the way a checkpoint lies in MODEL: after Ctrl-C, SIGTERM, the end of the time budget or a
+    crash, the same command with --resume goes on from it, on any number of workers.
 
     \b
     Example:
       daskcluster fit mnist.zarr model --k 10 --seed 0 --workers 2
     """
-    check_model_path(model, overwrite)
     if options["memory_budget"] is not None:
         parse_bytes(options["memory_budget"])
     kmeans = KMeans(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
-    kmeans.fit(store, progress=output.progress).save(model, overwrite=overwrite)
-    facts = fit_facts(kmeans)
+    fitted = fit_model(
+        kmeans, store, model, resume=resume, overwrite=overwrite, progress=output.progress
+    )
+    facts = fit_facts(fitted)
     output.result(facts, fit_lines(facts, model))
 
 
@@ -191,9 +205,12 @@ def fit(
 @click.argument("store")
 @click.argument("out")
 @click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@_RESUME
 @printing
 @running
-def predict(model: str, store: str, out: str, output: Output, overwrite: bool) -> None:
+def predict(
+    model: str, store: str, out: str, output: Output, overwrite: bool, resume: bool
+) -> None:
     """Write the cluster of every row of STORE to OUT.
 
     \b
@@ -201,8 +218,9 @@ def predict(model: str, store: str, out: str, output: Output, overwrite: bool) -
       daskcluster predict model mnist.zarr labels.zarr
     """
     facts = predict_labels(
-        load_model(model), store, out, overwrite=overwrite, progress=output.progress
-    )
+        load_model(model), store, out, overwrite=overwrite, resume=resume,
+        progress=output.progress,
+    )  # fmt: skip
     output.result(facts, predict_lines(facts))
 
 
@@ -240,7 +258,11 @@ def _warn(message: Any, *_: Any, **__: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 bad usage or input, 1 failure, 130 Ctrl-C."""
+    """Run the command line and exit.
+
+    The codes: 0 done, 2 bad usage or input, 1 failure, 75 ended early and ``--resume`` goes on, 130
+    ended by Ctrl-C with nothing to go on from.
+    """
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         sys.exit(_run(arguments))
@@ -252,12 +274,22 @@ def _run(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _say("stopped", EXIT_INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _stopped("Ctrl-C", error.__cause__ or error)  # Click's Abort has a cause
+    except Stopped as error:
+        return _stopped(str(error), error)
     except InputError as error:
         return _say(f"error: {error}", EXIT_USAGE)
     except (DaskClusterError, OSError, MemoryError) as error:
         return _say(f"error: {error or type(error).__name__}", EXIT_FAILURE)
+
+
+def _stopped(reason: str, error: BaseException) -> int:
+    if getattr(error, "kept", False):
+        advice = "run the same command again with --resume to go on"
+        return _say(f"stopped: {reason}; {advice}", EXIT_STOPPED)
+    code = EXIT_INTERRUPTED if reason == "Ctrl-C" else EXIT_FAILURE
+    return _say(f"stopped: {reason}", code)
 
 
 def _say(text: str, code: int) -> int:

@@ -21,6 +21,7 @@ def convert_idx(
     rows_per_chunk: int | None = None,
     codec: str = "lz4",
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Store:
     """Write an IDX file, plain or gzipped, as a store.
@@ -40,12 +41,17 @@ def convert_idx(
         Compression of the chunks. Every chunk has a checksum besides.
     overwrite : bool
         Replace a store that is there; it stays whole until the new one is.
+    resume : bool
+        Go on with a conversion of the same files and options that ended early; one that is
+        finished is left as it is.
 
     Raises
     ------
     InputError
         The file is not what it says, holds NaN, or its labels are of another length. Nothing is
         left on disk.
+    Interrupted, ClusterLost
+        Ended early; what is written stays, for ``resume`` or ``overwrite``.
 
     Examples
     --------
@@ -57,8 +63,9 @@ def convert_idx(
     3
     """
     return _convert(
-        _absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, progress
-    )
+        _absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, resume,
+        progress,
+    )  # fmt: skip
 
 
 def convert_npy(
@@ -69,6 +76,7 @@ def convert_npy(
     rows_per_chunk: int | None = None,
     codec: str = "lz4",
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Store:
     """Write the rows of an NPY file as a store; parameters and errors as for `convert_idx`.
@@ -83,8 +91,9 @@ def convert_npy(
     'float32'
     """
     return _convert(
-        _absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, progress
-    )
+        _absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, resume,
+        progress,
+    )  # fmt: skip
 
 
 def _convert(
@@ -94,6 +103,7 @@ def _convert(
     rows_per_chunk: int | None,
     codec: str,
     overwrite: bool,
+    resume: bool,
     progress: Progress | None,
 ) -> Store:
     label_source = None if labels is None else open_source(Path(labels).absolute())
@@ -104,12 +114,20 @@ def _convert(
         try:
             return convert_rows(
                 source, store, labels=label_source, rows_per_chunk=rows_per_chunk, codec=codec,
-                overwrite=overwrite, progress=progress,
+                overwrite=overwrite, resume=resume, progress=progress,
+                files=tuple(map(_identity, files)),
                 provenance=lambda: tuple(map(_facts, files, digests)),
             )  # fmt: skip
         finally:
             # A refusal must not wait for the digest of 100 GB.
             stop.set()
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    """What tells a file from another, or from what it was before, without reading it all."""
+    path = Path(source.path)
+    found = path.stat()
+    return {"name": path.name, "bytes": found.st_size, "modified_ns": found.st_mtime_ns}
 
 
 def _facts(source: Source, digest: Future[str]) -> dict[str, Any]:

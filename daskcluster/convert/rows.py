@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,14 +14,22 @@ import numpy.typing as npt
 
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.lazy import flat, write_dask
+from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.plan import Block, Cut, check_row_type, chunk_rows, grain_rows
 from daskcluster.sources import Source, scan_classes
-from daskcluster.store import Build, Store, StoreInfo, StoreReader, create_build, open_store
-from daskcluster.store.build import ArraySpec
+from daskcluster.store import (
+    ArraySpec,
+    Build,
+    BuildReader,
+    Store,
+    StoreInfo,
+    building,
+    open_store,
+)
 from daskcluster.survey import survey
 
 Provenance = Callable[[], tuple[dict[str, Any], ...]]
@@ -99,26 +106,49 @@ def convert_rows(
     rows: Rows,
     store: str | os.PathLike[str],
     *,
+    files: tuple[dict[str, Any], ...] | None = None,
     provenance: Provenance = tuple,
     labels: Source | None = None,
     rows_per_chunk: int | None = None,
     codec: str = "lz4",
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Store:
-    """Write any `Rows` as a sealed store; ``provenance`` is asked for when all is written."""
+    """Write any `Rows` as a sealed store; ``provenance`` is asked for when all is written.
+
+    With ``files``, which say what is read, a conversion that ends early stays, to be resumed.
+    """
     dtype = check_row_type(rows.dtype, rows.path)
     classes = _classes(rows, labels)
     per_chunk = chunk_rows(rows.n_rows, rows.n_features, np.dtype(dtype).itemsize, rows_per_chunk)
-    with _building(store, rows.n_rows, per_chunk, codec, overwrite) as build:
-        build.create_array(ArraySpec("data", (rows.n_features,), dtype))
-        if labels is not None and classes is not None:
-            build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
-            _write_labels(build, labels, classes)
-        cut = Cut(rows.n_rows, per_chunk)
-        _write_rows(build, rows, cut, progress)
-        _seal(build, rows, dtype, classes, cut, provenance, progress)
+    recipe = None if files is None else _recipe(rows, dtype, files, per_chunk, codec)
+    with building(
+        store, n_rows=rows.n_rows, rows_per_chunk=per_chunk, codec=codec, recipe=recipe,
+        overwrite=overwrite, resume=resume,
+    ) as build:  # fmt: skip
+        if not build.sealed:
+            build.create_array(ArraySpec("data", (rows.n_features,), dtype))
+            if labels is not None and classes is not None:
+                build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
+                _write_labels(build, labels, classes)
+            cut = Cut(rows.n_rows, per_chunk)
+            _write_rows(build, rows, cut, progress)
+            _seal(build, rows, dtype, classes, cut, provenance, progress)
     return open_store(store)
+
+
+def _recipe(
+    rows: Shaped, dtype: str, files: tuple[dict[str, Any], ...], per_chunk: int, codec: str
+) -> dict[str, Any]:
+    return {
+        "files": list(files),
+        "shape": [rows.n_rows, *rows.sample_shape],
+        "dtype": dtype,
+        "rows_per_chunk": per_chunk,
+        "codec": codec,
+        "daskcluster": versions()["daskcluster"],
+    }
 
 
 def convert_dask(
@@ -128,7 +158,7 @@ def convert_dask(
     rows = _DaskRows(flat(x))
     dtype = check_row_type(rows.dtype, rows.path)
     per_chunk = chunk_rows(rows.n_rows, rows.n_features, np.dtype(dtype).itemsize)
-    with _building(store, rows.n_rows, per_chunk, "lz4", False) as build:
+    with building(store, n_rows=rows.n_rows, rows_per_chunk=per_chunk) as build:
         build.create_array(ArraySpec("data", (rows.n_features,), dtype))
         write_dask(rows.array, per_chunk, partial(_write, build, rows.path))
         _seal(build, rows, dtype, None, Cut(rows.n_rows, per_chunk), tuple, progress)
@@ -170,50 +200,43 @@ def _classes(rows: Rows, labels: Source | None) -> npt.NDArray[np.int64] | None:
     return scan_classes(labels)
 
 
-@contextmanager
-def _building(
-    store: str | os.PathLike[str], n_rows: int, per_chunk: int, codec: str, overwrite: bool
-) -> Iterator[Build]:
-    """A build that is discarded when anything goes wrong, Ctrl-C included."""
-    build = create_build(
-        store, n_rows=n_rows, rows_per_chunk=per_chunk, codec=codec, overwrite=overwrite
-    )
-    try:
-        yield build
-    except BaseException:
-        build.discard()
-        raise
-
-
 def _write_labels(build: Build, labels: Source, classes: npt.NDArray[np.int64]) -> None:
-    start = 0
-    for block in labels.blocks(build.rows_per_chunk):
-        build.write("labels", start, np.searchsorted(classes, block[:, 0]).astype(np.int32))
-        start += len(block)
+    missing = set(build.missing("labels"))
+    for index, block in enumerate(labels.blocks(build.rows_per_chunk)):
+        if index in missing:
+            codes = np.searchsorted(classes, block[:, 0]).astype(np.int32)
+            build.write("labels", index * build.rows_per_chunk, codes)
 
 
 def _write_rows(build: Build, rows: Rows, cut: Cut, progress: Progress | None) -> None:
+    missing = build.missing("data")
+    if not missing:
+        return
     if not rows.seekable:
-        _write_forward(build, rows, cut, progress)
+        _write_forward(build, rows, cut, set(missing), progress)
         return
     n_bytes = rows.n_rows * rows.n_features * np.dtype(rows.dtype).itemsize
     with Session(SourceReader(rows), cut, n_bytes, memory_budget=0, progress=progress) as session:
-        session.reduce(WriteRows(build, rows.path), "convert")
+        session.reduce(WriteRows(build, rows.path), "convert", missing)
 
 
-def _write_forward(build: Build, rows: Rows, cut: Cut, progress: Progress | None) -> None:
+def _write_forward(
+    build: Build, rows: Rows, cut: Cut, missing: set[int], progress: Progress | None
+) -> None:
     """One reader feeds the writers: a gzip stream has no second place to read from."""
+    stop = current_stop()
     pending: set[Future[float]] = set()
-    start = 0
     with ThreadPoolExecutor(_BLOCKS_IN_FLIGHT - 1) as pool:
-        for block in rows.blocks(cut.rows_per_block):
+        for index, block in enumerate(rows.blocks(cut.rows_per_block)):
+            stop.check()
             if len(pending) >= _BLOCKS_IN_FLIGHT:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 _check(done)
-            pending.add(pool.submit(_write, build, rows.path, start, block))
-            start += len(block)
+            start = cut.block(index).start
+            if index in missing:
+                pending.add(pool.submit(_write, build, rows.path, start, block))
             if progress is not None:
-                progress.rows("convert", start, cut.n_rows)
+                progress.rows("convert", start + len(block), cut.n_rows)
         _check(pending)
 
 
@@ -233,7 +256,7 @@ def _seal(
 ) -> None:
     """Read everything back, checksums and all, for the moments; then make the build the store."""
     n_bytes = rows.n_rows * rows.n_features * np.dtype(dtype).itemsize
-    reader = BuildReader(build.path, build.id)
+    reader = BuildReader(build.path, build.id, with_labels=classes is not None)
     with Session(reader, cut, n_bytes, memory_budget=0, progress=progress) as session:
         moments = survey(session, rows.path, rows.n_rows, dtype)
     info = StoreInfo(
@@ -252,10 +275,3 @@ def _seal(
         versions=dict(versions()),
     )
     build.seal(info.to_json())
-
-
-class BuildReader(StoreReader):
-    """Reads a build that is not sealed yet."""
-
-    def identity(self) -> str:
-        return self.build

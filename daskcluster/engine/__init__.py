@@ -4,19 +4,25 @@ It knows no clustering. A *reduction* is a value with a pure ``step(batch, state
 ``merge(a, b)``; a *reader* is a value that reads rows of one build of a store.
 """
 
-from daskcluster.engine.cluster import local_cluster
+from daskcluster.engine.connect import Certificates, connected, local_cluster
 from daskcluster.engine.progress import JsonLines, Progress, Silent, TextLine
 from daskcluster.engine.protocols import Reader, Reduction
-from daskcluster.engine.session import Session, parse_bytes
+from daskcluster.engine.session import Session, parse_bytes, parse_seconds
+from daskcluster.engine.stopping import Stop, stoppable
 
 __all__ = [
+    "Certificates",
     "JsonLines",
     "Progress",
     "Reader",
     "Reduction",
     "Session",
     "Silent",
+    "Stop",
     "TextLine",
+    "connected",
     "local_cluster",
     "parse_bytes",
+    "parse_seconds",
+    "stoppable",
 ]

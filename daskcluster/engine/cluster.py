@@ -1,24 +1,22 @@
 """Workers of a Dask cluster: every block has an owner, and what is lost is done again."""
 
-import logging
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import count
 from typing import Any
 
 import numpy as np
-from distributed import Client, Future, KilledWorker, LocalCluster, wait
+from distributed import Client, Future, KilledWorker, wait
 from distributed.comm import CommClosedError
 
 from daskcluster.engine import members
+from daskcluster.engine.aside import aside
 from daskcluster.engine.members import Members
 from daskcluster.engine.protocols import Reduction
+from daskcluster.engine.stopping import Stop
 from daskcluster.engine.tasks import Outcome, Taker, Work, merge_outcomes, run_partition
-from daskcluster.errors import EngineError, InputError
+from daskcluster.errors import ClusterLost, EngineError, InputError, Stopped
 from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
 MAX_ATTEMPTS = 5
@@ -31,49 +29,6 @@ FAN_IN = 8
 _LOST = (KilledWorker, CancelledError, CommClosedError)
 
 
-@contextmanager
-def local_cluster(
-    n_workers: int, threads_per_worker: int = 1, memory_limit: str | int = "auto"
-) -> Iterator[Client]:
-    """A LocalCluster of worker processes that ends with the block.
-
-    Examples
-    --------
-    >>> from daskcluster.engine import local_cluster
-    >>> with local_cluster(1) as client:
-    ...     client.submit(sum, [1, 2]).result()
-    3
-    """
-    with _workers_spared_from_ctrl_c():
-        cluster = LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=threads_per_worker,
-            memory_limit=memory_limit,
-            dashboard_address=":0",
-            silence_logs=logging.ERROR,
-            preload=["daskcluster.engine.preload"],
-        )
-    with cluster, Client(cluster) as client:
-        yield client
-
-
-@contextmanager
-def _workers_spared_from_ctrl_c() -> Iterator[None]:
-    """Processes begun here ignore SIGINT.
-
-    A terminal sends it to all processes. The driver ends the workers in good order, which it cannot
-    when they have died in the middle of a message.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @dataclass(frozen=True)
 class _Attempt:
     part: Partition
@@ -81,14 +36,19 @@ class _Attempt:
     number: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Pass:
     """One reduction on its way."""
 
     work: Work
-    job: Any
-    """The reduction itself, or a future of it."""
+    reduction: Reduction
     title: str
+    job: Any = None
+    """The reduction itself, or a future of it."""
+    silences: int = 0
+    """How often a worker had fallen silent when that future was made."""
+    earlier: list[Future] = field(default_factory=list)
+    """Futures of it that tasks may still wait for."""
 
 
 def _itself(job: Reduction) -> Reduction:
@@ -98,16 +58,16 @@ def _itself(job: Reduction) -> Reduction:
 class ClusterBackend:
     """Runs partitions on the workers of a Dask cluster."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, stop: Stop) -> None:
         if client.asynchronous:
             raise InputError(
                 "the active Dask client is asynchronous, and a fit blocks: create it with "
                 "Client(..., asynchronous=False), or make it not the default client"
             )
         self._client = client
-        self._members = Members(client)
+        self._stop = stop
+        self._members = Members(client, stop)
         self._counter = count()
-        self._gatherer = ThreadPoolExecutor(1, thread_name_prefix="daskcluster-gather")
 
     @property
     def n_threads(self) -> int:
@@ -122,10 +82,9 @@ class ClusterBackend:
         return self._members.memory_limit
 
     def open(self, work: Work) -> None:
-        self._members.wait(work)
+        self._members.wait(work, at_start=True)
 
     def close(self, work: Work) -> None:
-        self._gatherer.shutdown(wait=False, cancel_futures=True)
         self._members.close(work.run)
 
     def run(
@@ -140,20 +99,22 @@ class ClusterBackend:
         self._members.look_if_due(work)
         if not self._members.threads:
             self._members.wait(work)
-        step = _Pass(work, self._ship(job), type(job).__name__.lower())
-        todo = self._assign(cut, only)
-        large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
-        take = self._through_a_tree if large else self._straight
         pending: dict[Future, _Attempt] = {}
         try:
+            step = self._ship(_Pass(work, job, type(job).__name__.lower()))
+            todo = self._assign(cut, only)
+            large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
+            take = self._through_a_tree if large else self._straight
             while todo or pending:
                 pending |= {self._submit(step, attempt): attempt for attempt in todo}
                 outcomes, todo = take(step, pending)
                 for outcome in outcomes:
                     tally.rows(sum(part.n_rows for part in outcome.done))
                     tally.take(outcome)
-        except BaseException:
+        except BaseException as error:
             self._cancel(list(pending))
+            if self._client.status == "closed" and not isinstance(error, Stopped):
+                raise ClusterLost(f"the scheduler is gone ({error}): start it") from error
             raise
 
     def _straight(
@@ -203,7 +164,12 @@ class ClusterBackend:
             groups = [futures[i : i + FAN_IN] for i in range(0, len(futures), FAN_IN)]
             futures = [
                 self._client.submit(
-                    merge_outcomes, step.job, *group, key=self._key(step, "merge"), pure=False
+                    merge_outcomes,
+                    step.job,
+                    *group,
+                    key=self._key(step, "merge"),
+                    workers=sorted(there),
+                    pure=False,
                 )
                 for group in groups
             ]
@@ -228,43 +194,52 @@ class ClusterBackend:
         return finished, todo
 
     def _wait(self, futures: list[Future]) -> None:
-        try:
+        self._stop.check()
+        with suppress(TimeoutError, CancelledError):
             wait(futures, timeout=members.LOOK_SECONDS)
-        except (TimeoutError, CancelledError):
-            return
 
     def _gather(self, step: _Pass, futures: list[Future]) -> list[Outcome] | None:
         """Results; None where some were lost with their worker before they arrived."""
         if not futures:
             return []
         there = set(self._members.threads)
+
+        def look() -> None:
+            self._members.look(step.work)
+            if not there <= set(self._members.threads):
+                raise CancelledError
+
         # Dask would wait for ever for a lost result that only its dead owner may compute again.
-        arriving = self._gatherer.submit(self._client.gather, futures)
         try:
-            while True:
-                try:
-                    return list(arriving.result(timeout=members.LOOK_SECONDS))
-                except TimeoutError:
-                    self._members.look(step.work)
-                    if not there <= set(self._members.threads):
-                        raise CancelledError from None
+            outcomes = aside(lambda: self._client.gather(futures), members.LOOK_SECONDS, look)
         except _LOST:
             return None
         except BaseException:
             self._cancel(futures)
             raise
+        return list(outcomes)
 
     def _orphans(self, step: _Pass, pending: dict[Future, _Attempt]) -> list[_Attempt]:
         """Attempts whose owner has left: a pinned task would wait for it for ever."""
-        gone = [f for f, attempt in pending.items() if attempt.owner not in self._members.threads]
+        there = self._members.threads
+        gone = [future for future, attempt in pending.items() if attempt.owner not in there]
+        again = [self._again(step, pending[future]) for future in gone]
+        if isinstance(step.job, Future) and self._members.silences > step.silences:
+            # Whoever fetches the reduction from a silent worker waits as long as that is silent.
+            stuck = [future for future in pending if future not in gone]
+            again += [pending[future] for future in stuck]
+            gone += stuck
+            self._ship(step)
         self._cancel(gone)
-        return [self._again(step, pending.pop(future)) for future in gone]
+        for future in gone:
+            del pending[future]
+        return again
 
     def _cancel(self, futures: list[Future]) -> None:
         # With the scheduler gone there is nothing left to cancel, and another error to tell of.
         with suppress(Exception):
             if futures:
-                self._client.cancel(futures, force=True)
+                aside(lambda: self._client.cancel(futures, force=True), 5.0, self._stop.check)
 
     def _again(
         self, step: _Pass, attempt: _Attempt, cause: BaseException | None = None
@@ -302,10 +277,18 @@ class ClusterBackend:
     def _key(self, step: _Pass, title: str) -> str:
         return f"{title}-{step.work.run}-{next(self._counter)}"
 
-    def _ship(self, job: Reduction) -> Any:
-        if _array_bytes(job) <= BROADCAST_BYTES:
-            return job
-        return self._client.submit(_itself, job, key=f"broadcast-{id(job)}-{next(self._counter)}")
+    def _ship(self, step: _Pass) -> _Pass:
+        step.silences = self._members.silences
+        if _array_bytes(step.reduction) <= BROADCAST_BYTES:
+            step.job = step.reduction
+            return step
+        if step.job is not None:
+            step.earlier.append(step.job)
+        step.job = self._client.submit(
+            _itself, step.reduction, key=self._key(step, "broadcast"),
+            workers=sorted(self._members.threads), pure=False,
+        )  # fmt: skip
+        return step
 
 
 def _array_bytes(value: Any) -> int:

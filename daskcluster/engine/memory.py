@@ -7,6 +7,7 @@ round would drive every block out of a cache that forgets the oldest.
 
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from daskcluster.engine.protocols import Reader, Sized
 
 IDLE_SECONDS = 600.0
+_ENDED_REMEMBERED = 64
 
 StateKey = tuple[str, str, int]
 BlockKey = tuple[str, int, int]
@@ -29,26 +31,38 @@ class ProcessMemory:
         self._kept = 0
         self._readers: dict[str, Reader] = {}
         self._runs: dict[str, str] = {}
-        self._used = time.monotonic()
+        self._used: dict[str, float] = {}
+        self._ended: deque[str] = deque(maxlen=_ENDED_REMEMBERED)
         self._janitor: threading.Thread | None = None
 
     def open_run(self, run: str, reader: Reader) -> Reader:
         """Note that ``run`` reads through ``reader``; returns the one already open here."""
         with self._lock:
+            if run in self._ended:  # a late attempt would open it for ever
+                raise RuntimeError(f"run {run} has ended")
             self._runs[run] = reader.token
-            self._used = time.monotonic()
+            self._used[run] = time.monotonic()
             self._watch()
             return self._readers.setdefault(reader.token, reader)
 
     def close_run(self, run: str) -> None:
-        """Forget the run's states, and the blocks and reader that no other run uses."""
+        """End a run: forget its states, and the blocks and reader that no other run uses."""
         with self._lock:
-            token = self._runs.pop(run, None)
-            self._states = {k: v for k, v in self._states.items() if k[0] != run}
-            if token is not None and token not in self._runs.values():
-                self._readers.pop(token, None)
-                self._blocks = {k: v for k, v in self._blocks.items() if k[0] != token}
-                self._kept = sum(batch.nbytes for batch in self._blocks.values())
+            self._ended.append(run)
+            self._forget(run)
+
+    def has_ended(self, run: str) -> bool:
+        """Whether `close_run` ended the run, so that its tasks work in vain."""
+        return run in self._ended
+
+    def _forget(self, run: str) -> None:
+        token = self._runs.pop(run, None)
+        self._used.pop(run, None)
+        self._states = {k: v for k, v in self._states.items() if k[0] != run}
+        if token is not None and token not in self._runs.values():
+            self._readers.pop(token, None)
+            self._blocks = {k: v for k, v in self._blocks.items() if k[0] != token}
+            self._kept = sum(batch.nbytes for batch in self._blocks.values())
 
     def pop_state(self, key: StateKey) -> Any:
         with self._lock:
@@ -56,9 +70,9 @@ class ProcessMemory:
 
     def put_state(self, key: StateKey, state: Any) -> None:
         with self._lock:
-            self._used = time.monotonic()
             # A late attempt of a run that has ended would stay for ever.
             if key[0] in self._runs:
+                self._used[key[0]] = time.monotonic()
                 self._states[key] = state
 
     def get_block(self, key: BlockKey) -> Sized | None:
@@ -78,15 +92,6 @@ class ProcessMemory:
         with self._lock:
             return self._kept
 
-    def clear(self) -> None:
-        """Forget everything; all of it can be rebuilt."""
-        with self._lock:
-            self._states.clear()
-            self._blocks.clear()
-            self._kept = 0
-            self._readers.clear()
-            self._runs.clear()
-
     def _watch(self) -> None:
         if self._janitor is None or not self._janitor.is_alive():
             self._janitor = threading.Thread(
@@ -98,9 +103,15 @@ class ProcessMemory:
         """A driver that died cannot close its run: idle minutes end it."""
         while self._runs:
             time.sleep(min(IDLE_SECONDS, 30.0))
-            if time.monotonic() - self._used > IDLE_SECONDS:
-                self.clear()
-                BLAS.release_all()
+            for run in self._idle():
+                with self._lock:
+                    self._forget(run)
+                BLAS.release(run)
+
+    def _idle(self) -> list[str]:
+        with self._lock:
+            now = time.monotonic()
+            return [run for run, used in self._used.items() if now - used > IDLE_SECONDS]
 
 
 class OneBlasThread:
@@ -127,11 +138,6 @@ class OneBlasThread:
             self._holders.discard(holder)
             if not self._holders:
                 self._limits.restore_original_limits()
-
-    def release_all(self) -> None:
-        """Forget holders that will never release."""
-        for holder in tuple(self._holders):
-            self.release(holder)
 
 
 BLAS = OneBlasThread()

@@ -12,6 +12,7 @@ from distributed import Client, default_client
 from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.engine.progress import Progress, Silent
 from daskcluster.engine.protocols import Reader, Reduction
+from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
@@ -36,6 +37,23 @@ def parse_bytes(size: str | int | float) -> int:
     if n_bytes < 0:
         raise InputError(f"{size!r} is negative; a size is 0 or more")
     return n_bytes
+
+
+def parse_seconds(time: str | float) -> float:
+    """``"1.5h"`` -> 5400.0, by Dask's rules; refuses what is not above 0 or no time.
+
+    Examples
+    --------
+    >>> parse_seconds("2m")
+    120.0
+    """
+    try:
+        seconds = float(dask.utils.parse_timedelta(time))
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise InputError(f"{time!r} is not a time: write it like 90s, 45m or 2h") from error
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"{time!r}: a time is above 0, and finite")
+    return seconds
 
 
 def active_client() -> Client | None:
@@ -96,7 +114,8 @@ class Session:
         progress: Progress | None = None,
     ) -> None:
         client = None if reader.in_memory else active_client()
-        self._backend = ThreadBackend() if client is None else ClusterBackend(client)
+        stop = current_stop()
+        self._backend = ThreadBackend(stop) if client is None else ClusterBackend(client, stop)
         self._work = Work(uuid.uuid4().hex[:12], reader, memory_budget)
         self.cut = cut
         self.data_bytes = data_bytes

@@ -1,7 +1,6 @@
 """What runs inside a task: read ahead, step through the blocks, merge, stop after a while."""
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -57,16 +56,16 @@ def run_partition(
     work: Work,
     job: Reduction,
     blocks: Partition,
-    stop: threading.Event | None = None,
+    stops: Callable[[], bool] = lambda: False,
     on_rows: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Reduce the blocks of a partition to one partial, in order."""
     deadline = time.monotonic() + TASK_SECONDS
-    reader = MEMORY.open_run(work.run, work.reader)
+    reader = open_here(work)
     partial, decoded, reached = None, 0, blocks.low
 
     def ends() -> bool:
-        return time.monotonic() > deadline or (stop is not None and stop.is_set())
+        return time.monotonic() > deadline or stops() or MEMORY.has_ended(work.run)
 
     for block, batch, fresh in _read_ahead(work, reader, blocks, ends):
         one = _step(work, job, block, batch)
@@ -152,14 +151,19 @@ def versions() -> dict[str, str]:
     return {"python": python} | {name: version(name) for name in names}
 
 
-def open_worker(work: Work, holder: str) -> WorkerFacts:
-    """Set a process up for a run: open the data, limit BLAS; says what it found."""
-    BLAS.acquire(holder)
+def open_here(work: Work) -> Reader:
+    """Set this process up for a run, if it is not yet: open the data, limit BLAS."""
     reader = MEMORY.open_run(work.run, work.reader)
-    return WorkerFacts(reader.identity(), versions())
+    BLAS.acquire(work.run)
+    return reader
 
 
-def close_worker(run: str, holder: str) -> None:
-    """Undo `open_worker`."""
+def worker_facts(work: Work) -> WorkerFacts:
+    """Set this process up for a run, and say what it sees."""
+    return WorkerFacts(open_here(work).identity(), versions())
+
+
+def close_here(run: str) -> None:
+    """Undo `open_here`; what still runs of the run ends at its next block."""
     MEMORY.close_run(run)
-    BLAS.release(holder)
+    BLAS.release(run)

@@ -11,7 +11,8 @@ from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
 
 from daskcluster.engine.protocols import Reduction
-from daskcluster.engine.tasks import Outcome, Taker, Work, close_worker, open_worker, run_partition
+from daskcluster.engine.stopping import Stop
+from daskcluster.engine.tasks import Outcome, Taker, Work, close_here, run_partition, worker_facts
 from daskcluster.plan import Cut, partitions, within
 
 _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
@@ -20,7 +21,8 @@ _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
 class ThreadBackend:
     """Runs partitions on threads of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
         self._alone = dask.config.get("scheduler", None) in _IN_THIS_THREAD
         self.n_threads = (
             1 if self._alone else int(dask.config.get("num_workers", None) or CPU_COUNT)
@@ -29,10 +31,10 @@ class ThreadBackend:
         self.n_processes = 1
 
     def open(self, work: Work) -> None:
-        open_worker(work, work.run)
+        worker_facts(work)
 
     def close(self, work: Work) -> None:
-        close_worker(work.run, work.run)
+        close_here(work.run)
 
     def run(
         self,
@@ -43,18 +45,25 @@ class ThreadBackend:
         tally: Taker,
     ) -> None:
         """Reduce all blocks, or those named, into ``tally``."""
-        stop = threading.Event()
+        failed = threading.Event()
+
+        def stops() -> bool:
+            return failed.is_set() or self._stop.reason is not None
+
         todo = partitions(cut, self.n_threads)
         if only is not None:
-            todo = [single for singles in within(todo, only) for single in singles]
+            todo = [run for runs in within(todo, only) for run in runs]
         while todo:
-            calls = [partial(run_partition, work, job, part, stop, tally.rows) for part in todo]
-            finished = self._call(calls, stop)
+            self._stop.check()
+            calls = [partial(run_partition, work, job, part, stops, tally.rows) for part in todo]
+            finished = self._call(calls, failed)
             for outcome in finished:
                 tally.take(outcome)
             todo = [part for outcome in finished for part in outcome.rest]
 
-    def _call(self, calls: Sequence[Callable[[], Outcome]], stop: threading.Event) -> list[Outcome]:
+    def _call(
+        self, calls: Sequence[Callable[[], Outcome]], failed: threading.Event
+    ) -> list[Outcome]:
         running = _Running()
         graph: dict[Any, Any] = {
             ("daskcluster", i): (partial(running.count, call),) for i, call in enumerate(calls)
@@ -66,7 +75,7 @@ class ThreadBackend:
         except BaseException:
             # An error, or Ctrl-C, ends Dask's call and not the other threads: they stop at their
             # next block, and whoever cleans up must not meet them.
-            stop.set()
+            failed.set()
             running.wait()
             raise
 

@@ -18,18 +18,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskcluster.engine import Progress, TextLine
 from daskcluster.engine.lazy import is_dask_array, lazy_rows, map_rows
-from daskcluster.errors import InputError, ModelError
+from daskcluster.errors import InputError
+from daskcluster.fit.checkpoint import Checkpoint, remove_checkpoint
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like, view
 from daskcluster.fit.inertia import inertia_of
-from daskcluster.fit.model import read_centers, read_model, write_model
+from daskcluster.fit.model import SAVED, model_folder, write_model
 from daskcluster.fit.run import Fit, Options, run_fit
 from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.plan import ROW_TYPES
-
-_SAVED = (
-    "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
-    "dtype_", "n_samples_", "n_features_in_", "source_",
-)  # fmt: skip
 
 INITS = ("k-means++", "random")
 ALGORITHMS = ("lloyd",)
@@ -133,18 +129,24 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         progress : Progress, optional
             Told of every iteration; takes the place of ``verbose``.
         """
-        options = self._options(X)
+        return self._fit(X, progress, None)
+
+    def _fit(self, X: Any, progress: Progress | None, trail: Checkpoint | None) -> Self:
+        options = self._options(X, None if trail is None else trail.seed)
         progress = progress or (TextLine() if self.verbose else None)
         if is_array_like(X):
             X = self._validated(X, reset=True)
-            return self._adopt(array_dataset(X), X, options, progress)
+            return self._adopt(array_dataset(X), X, options, progress, trail)
         with dataset(X, progress) as data:
             self.n_features_in_ = data.n_features
             self.__dict__.pop("feature_names_in_", None)
-            return self._adopt(data, X, options, progress)
+            return self._adopt(data, X, options, progress, trail)
 
-    def _adopt(self, data: Dataset, X: Any, options: Options, progress: Progress | None) -> Self:
-        fit: Fit = run_fit(data, options, budget=self.memory_budget, progress=progress)
+    def _adopt(
+        self, data: Dataset, X: Any, options: Options, progress: Progress | None,
+        trail: Checkpoint | None,
+    ) -> Self:  # fmt: skip
+        fit: Fit = run_fit(data, options, budget=self.memory_budget, progress=progress, trail=trail)
         best = fit.best
         self.cluster_centers_ = best.centers
         self.inertia_ = best.inertia
@@ -155,6 +157,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self.passes_ = fit.passes
         self.seconds_ = fit.seconds
         self.seed_ = options.seed
+        self._about = fit.about
         self.build_ = data.build
         self.dtype_ = data.dtype
         self.n_samples_ = data.n_rows
@@ -185,14 +188,19 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted model as a folder of JSON and NPY; read back by `load_model`."""
         check_is_fitted(self)
+        with model_folder(path, overwrite=overwrite) as folder:
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
         names = getattr(self, "feature_names_in_", None)
-        fitted = {name: getattr(self, name) for name in _SAVED} | {
+        fitted = {name: getattr(self, name) for name in SAVED} | {
             "cluster_sizes_": self.cluster_sizes_.tolist(),
             "sample_shape_": None if self.sample_shape_ is None else list(self.sample_shape_),
             "feature_names_in_": None if names is None else list(names),
         }
-        centers = self.cluster_centers_
-        write_model(path, self._plain_params(), fitted, centers, overwrite=overwrite)
+        about = getattr(self, "_about", None)
+        write_model(folder, self._plain_params(), fitted, self.cluster_centers_, about)
+        remove_checkpoint(folder)
 
     def _plain_params(self) -> dict[str, Any]:
         """Options as JSON; initial centres and callables are named, not stored."""
@@ -234,7 +242,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         array: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
         return array
 
-    def _options(self, X: Any) -> Options:
+    def _options(self, X: Any, seed: int | None) -> Options:
         n_clusters = _integer("n_clusters", self.n_clusters, 1)
         init = self._init(X, n_clusters)
         drawn = (isinstance(init, str) and init == "random") or callable(init)
@@ -252,7 +260,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             n_init=_integer("n_init", n_init, 1),
             max_iter=_integer("max_iter", self.max_iter, 1),
             tol=float(tol),
-            seed=self._seed(),
+            seed=self._seed() if seed is None or self.random_state is not None else seed,
             algorithm=self.algorithm,
         )
 
@@ -298,52 +306,3 @@ def _integer(name: str, value: Any, lowest: int) -> int:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def load_model(path: str | os.PathLike[str]) -> KMeans:
-    """Read a fitted estimator back; it has no ``labels_``, those come from `KMeans.predict`.
-
-    Raises
-    ------
-    ModelError
-        Not a model, of another format, or damaged.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from daskcluster import KMeans, load_model
-    >>> path = getfixture("tmp_path") / "model"
-    >>> KMeans(n_clusters=1).fit(np.array([[1.0], [3.0]])).save(path)
-    >>> load_model(path).cluster_centers_
-    array([[2.]])
-    """
-    description = read_model(path)
-    try:
-        return _restore(description, Path(path))
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: damaged model ({error!r}); fit again") from error
-
-
-def _restore(description: dict[str, Any], folder: Path) -> KMeans:
-    params, fitted = description["params"], description["fitted"]
-    centers = read_centers(folder, description["centers"])
-    if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):
-        raise ModelError(
-            f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
-        )
-    init = centers if params["init"] in ("array", "callable") else params["init"]
-    model = KMeans(**(params | {"init": init}))
-    for name in _SAVED:
-        setattr(model, name, fitted[name])
-    shape, names = fitted["sample_shape_"], fitted["feature_names_in_"]
-    model.cluster_centers_ = centers
-    model.cluster_sizes_ = np.array(fitted["cluster_sizes_"], dtype=np.int64)
-    if model.cluster_sizes_.shape != (len(centers),):
-        raise ModelError(f"{folder}: sizes of other clusters than its centres; fit again")
-    model.sample_shape_ = None if shape is None else tuple(shape)
-    if names is not None:
-        model.feature_names_in_ = np.array(names, dtype=object)
-    model._n_features_out = len(centers)
-    return model

@@ -1,7 +1,8 @@
 """Lloyd's algorithm over a session: assign, add up, divide, until nothing moves."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,64 +33,99 @@ class Lloyd:
 
 
 @dataclass
-class _Totals:
-    """Sums and counts of the labels for the last centres; the driver's truth."""
+class Progression:
+    """How far a run has come: the driver's truth, from which it can go on anywhere."""
 
-    partial: HardPartial | None = None
+    centers: Floats
+    previous: Floats | None = None
+    """The centres before, to which ``total`` belongs."""
+    total: HardPartial | None = None
+    """Sums and counts of the labels for ``previous``."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    repeated: bool = False
+    converged: bool = False
 
     def add(self, change: HardPartial) -> HardPartial:
-        self.partial = change if self.partial is None else merge_hard(self.partial, change)
-        return self.partial
+        self.total = change if self.total is None else merge_hard(self.total, change)
+        return self.total
+
+    def to_state(self) -> dict[str, Any]:
+        """For a checkpoint, after an iteration. Nothing in it is ever changed in place."""
+        assert self.total is not None
+        return {
+            "centers": self.centers, "previous": self.previous, "sums": self.total.sums,
+            "counts": self.total.counts, "history": list(self.history),
+            "repeated": self.repeated, "converged": self.converged,
+        }  # fmt: skip
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Progression":
+        total = HardPartial(state["sums"], state["counts"], 0)
+        kept = {name: state[name] for name in ("centers", "previous", "repeated", "converged")}
+        return cls(total=total, history=list(state["history"]), **kept)
 
 
 def lloyd(
     session: Session,
     scale: Scale,
-    centers: Floats,
+    run: Progression,
     *,
     max_iter: int,
     tol: float,
     restart: int = 0,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Lloyd:
-    """Iterate from ``centers`` until they repeat, move less than ``tol`` says, or ``max_iter``.
+    """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
 
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
+    ``keep`` is given the state after every iteration.
     """
     grid = scale.moments.sum_grid
-    totals, history = _Totals(), []
-    previous: Floats | None = None
     # Labels of another restart must never pass for those of the iteration before.
     clock = restart * (max_iter + 2)
-    repeated = converged = False
-    for iteration in range(1, max_iter + 1):
-        job = Assign(centers, previous, clock + iteration, scale.frame, grid)
-        change = session.reduce(job, f"iteration {iteration}")
-        total = totals.add(change)
-        new, n_empty = _next_centers(session, scale, centers, total)
-        shift = _squared_shift(new, centers, scale)
-        entry = {
-            "iteration": iteration,
-            "inertia": _inertia(scale, grid, total, centers),
-            "shift": math.ldexp(shift, 2 * scale.moments.exponent),
-            "changed": change.changed,
-            "empty": n_empty,
-            "passes": session.passes,
-        }
-        history.append(entry)
-        session.progress.event("iteration", entry)
-        repeated = bool(np.array_equal(new, centers))
-        converged = repeated or (tol > 0 and shift <= tol * scale.mean_variance)
-        previous, centers = centers, new
-        if converged:
-            break
-    if not repeated:
+
+    def assign(title: str) -> HardPartial:
+        place = clock + len(run.history) + 1
+        job = Assign(run.centers, run.previous, place, scale.frame, grid)
+        change: HardPartial = session.reduce(job, title)
+        run.add(change)
+        return change
+
+    while len(run.history) < max_iter and not run.converged:
+        change = assign(f"iteration {len(run.history) + 1}")
+        _advance(session, scale, run, change.changed, tol)
+        session.progress.event("iteration", run.history[-1])
+        if keep is not None:
+            keep(run.to_state())
+    if not run.repeated:
         # The centres moved after the last labels: one more assignment makes them belong together.
-        job = Assign(centers, previous, clock + len(history) + 1, scale.frame, grid)
-        totals.add(session.reduce(job, "labels"))
-    assert totals.partial is not None
-    inertia = _inertia(scale, grid, totals.partial, centers)
-    return Lloyd(centers, inertia, len(history), converged, totals.partial.counts, history)
+        assign("labels")
+    assert run.total is not None
+    inertia = _inertia(scale, grid, run.total, run.centers)
+    return Lloyd(
+        run.centers, inertia, len(run.history), run.converged, run.total.counts, run.history
+    )
+
+
+def _advance(session: Session, scale: Scale, run: Progression, changed: int, tol: float) -> None:
+    """From the labels' sums to new centres, and whether they are the last."""
+    assert run.total is not None
+    centers = run.centers
+    new, n_empty = _next_centers(session, scale, centers, run.total)
+    shift = _squared_shift(new, centers, scale)
+    entry = {
+        "iteration": len(run.history) + 1,
+        "inertia": _inertia(scale, scale.moments.sum_grid, run.total, centers),
+        "shift": math.ldexp(shift, 2 * scale.moments.exponent),
+        "changed": changed,
+        "empty": n_empty,
+        "passes": session.passes,
+    }
+    run.history.append(entry)
+    run.repeated = bool(np.array_equal(new, centers))
+    run.converged = run.repeated or (tol > 0 and shift <= tol * scale.mean_variance)
+    run.previous, run.centers = centers, new
 
 
 def _squared_shift(new: Floats, old: Floats, scale: Scale) -> float:

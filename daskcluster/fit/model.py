@@ -8,9 +8,8 @@ import hashlib
 import io
 import json
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,38 +19,73 @@ import numpy.typing as npt
 
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
+from daskcluster.files import LOCK, nearest_folder, only_writer, write_atomically
+from daskcluster.fit.checkpoint import FILE as CHECKPOINT
 
 FORMAT = "daskcluster-model"
 FORMAT_VERSION = 1
 
+SAVED = (
+    "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
+    "dtype_", "n_samples_", "n_features_in_", "source_",
+)  # fmt: skip
+"""Attributes of a fitted estimator that are JSON as they are."""
 
-def check_model_path(path: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raise `ModelError` if a model may not be written to ``path``; nothing is touched."""
+
+@contextmanager
+def model_folder(
+    path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False
+) -> Iterator[Path]:
+    """The folder of a model to be written, with nobody else writing there; empty, it goes again.
+
+    Raises
+    ------
+    ModelError
+        Something is there that ``overwrite`` and ``resume`` do not allow to replace or to go on
+        with, or the folder cannot be made.
+    InputError
+        Another process is writing there.
+    """
     folder = Path(path)
+    _check_place(folder)
+    with only_writer(folder):
+        _check_content(folder, overwrite, resume)
+        yield folder
+
+
+def _check_place(folder: Path) -> None:
     if not folder.exists():
-        parent = next(p for p in folder.absolute().parents if p.exists())
+        parent = nearest_folder(folder)
         if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise ModelError(f"{path} cannot be made: {parent} is not a folder one may write to")
+            raise ModelError(f"{folder} cannot be made: {parent} is not a folder one may write to")
         return
     if not folder.is_dir():
-        raise ModelError(f"{path} is a file: a model is a folder, choose another place")
-    if any(folder.iterdir()):
-        if not (folder / "model.json").exists():
-            raise ModelError(f"{path} exists and is not a daskcluster model: choose another place")
-        if not overwrite:
-            raise ModelError(f"{path} exists: choose another place, or replace it with --overwrite")
+        raise ModelError(f"{folder} is a file: a model is a folder, choose another place")
+    names = {p.name for p in folder.iterdir()}
+    if names and not names & {"model.json", CHECKPOINT, LOCK}:
+        raise ModelError(f"{folder} exists and is not a daskcluster model: choose another place")
+
+
+def _check_content(folder: Path, overwrite: bool, resume: bool) -> None:
+    if overwrite or resume:
+        return
+    if (folder / "model.json").exists():
+        raise ModelError(f"{folder} exists: choose another place, or replace it with --overwrite")
+    if (folder / CHECKPOINT).exists():
+        raise ModelError(
+            f"{folder} holds a fit that did not end: go on with --resume, start afresh with "
+            "--overwrite, or choose another place"
+        )
 
 
 def write_model(
-    path: str | os.PathLike[str],
+    folder: Path,
     params: dict[str, Any],
     fitted: dict[str, Any],
     centers: npt.NDArray[np.float64],
-    *,
-    overwrite: bool = False,
+    about: dict[str, Any] | None,
 ) -> None:
-    """Write options, results and centres to ``path``; raises `ModelError` if something is there."""
-    check_model_path(path, overwrite)
+    """Write options, results and centres to a `model_folder`; ``about`` is what decided them."""
     buffer = io.BytesIO()
     np.save(buffer, centers, allow_pickle=False)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -62,17 +96,17 @@ def write_model(
         "estimator": "KMeans",
         "params": params,
         "fitted": fitted,
+        "about": about,
         "centers": {"file": name, "sha256": digest},
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(description, indent=1, allow_nan=False)
-    with _made(Path(path)) as folder:
-        try:
-            _write_atomically(folder / name, buffer.getvalue())
-            _write_atomically(folder / "model.json", text.encode())
-        finally:
-            _drop_unnamed(folder)
+    try:
+        write_atomically(folder / name, buffer.getvalue())
+        write_atomically(folder / "model.json", text.encode())
+    finally:
+        _drop_unnamed(folder)
 
 
 def _drop_unnamed(folder: Path) -> None:
@@ -84,40 +118,16 @@ def _drop_unnamed(folder: Path) -> None:
             centers.unlink()
 
 
-@contextmanager
-def _made(folder: Path) -> Iterator[Path]:
-    """The folder; it and its parents go again if they were made here and anything goes wrong."""
-    absolute = folder.absolute()
-    missing = [p for p in (absolute, *absolute.parents) if not p.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-    except BaseException:
-        for made in missing:
-            with suppress(OSError):
-                made.rmdir()
-        raise
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``model.json`` says, checked for its format."""
     file = Path(path) / "model.json"
     try:
         description = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
+        if (Path(path) / CHECKPOINT).exists():
+            raise ModelError(
+                f"{path} holds a fit that did not end: go on with `daskcluster fit ... --resume`"
+            ) from error
         raise ModelError(
             f"{path} is not a daskcluster model: write one with `daskcluster fit`"
         ) from error
@@ -131,6 +141,14 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{FORMAT_VERSION}: use the daskcluster that wrote it, or fit again"
         )
     return description
+
+
+def finished_fit(folder: Path) -> dict[str, Any] | None:
+    """What decided the model in a folder, where it is there and no later fit was begun."""
+    if (folder / CHECKPOINT).exists() or not (folder / "model.json").exists():
+        return None
+    about = read_model(folder).get("about")
+    return about if isinstance(about, dict) else {}
 
 
 def read_centers(folder: Path, entry: dict[str, str]) -> npt.NDArray[np.float64]:

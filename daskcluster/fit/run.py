@@ -1,18 +1,22 @@
 """One fit of open data: check the memory, survey, seed, iterate, keep the best."""
 
+import hashlib
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from daskcluster.engine import Progress, Session, parse_bytes
-from daskcluster.errors import InputError
+from daskcluster.engine.tasks import versions
+from daskcluster.errors import InputError, Stopped
+from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
-from daskcluster.fit.lloyd import Lloyd, lloyd
+from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
 from daskcluster.kernels.nearest import Floats
 from daskcluster.plan import (
     LARGEST_MAGNITUDE,
@@ -49,6 +53,8 @@ class Fit:
     passes: float
     seconds: float
     n_tasks: int
+    about: dict[str, dict[str, Any]]
+    """All that decided the result."""
 
 
 def run_fit(
@@ -57,8 +63,14 @@ def run_fit(
     *,
     budget: int | str | None = None,
     progress: Progress | None = None,
+    trail: Trail | None = None,
 ) -> Fit:
     """Fit k-means to open data.
+
+    Parameters
+    ----------
+    trail : Trail, optional
+        Where the state is kept on the way, and taken from when the fit goes on.
 
     Raises
     ------
@@ -66,47 +78,119 @@ def run_fit(
         Fewer rows than clusters, centres of another shape, values that are not finite.
     BudgetError
         The bound on a worker's memory exceeds what it has.
+    Interrupted, ClusterLost
+        The fit ended early; what it had come to is in ``trail``.
     """
-    began = time.perf_counter()
     check_n_clusters(options.n_clusters, data.n_rows, data.name)
     if isinstance(options.init, np.ndarray):
         check_centers(options.init, options.n_clusters, data.n_features)
-    with data.session(progress) as session:
+    trail = trail or NoTrail()
+    with data.session(progress) as session, saved_at_the_end(trail):
         session.keep(_budget(session, data, options.n_clusters, budget))
         scale = scale_of(data.known_moments(session))
-        runs = [_restart(session, data, scale, options, i) for i in range(options.n_init)]
-        best = min(runs, key=lambda run: run.inertia)
+        job = _Job(session, data, scale, options, trail)
+        about = describe(data, scale, options)
+        best = job.run(trail.begin(about))
         _warn_if_fewer(best, options.n_clusters)
-        return Fit(best, session.passes, time.perf_counter() - began, session.n_tasks)
+        return Fit(best, session.passes, job.seconds, session.n_tasks, about)
 
 
-def _restart(
-    session: Session, data: Dataset, scale: Scale, options: Options, restart: int
-) -> Lloyd:
-    rng = np.random.Generator(np.random.Philox(key=[options.seed, restart]))
-    centers = _initial(session, data, scale, options, rng, restart)
-    return lloyd(
-        session, scale, centers, max_iter=options.max_iter, tol=options.tol, restart=restart
-    )
+@contextmanager
+def saved_at_the_end(trail: Trail) -> Iterator[None]:
+    """However a fit fails, what it last kept comes to disk; the error's ``kept`` says whether."""
+    try:
+        yield
+    except BaseException as error:
+        # A fit that was stopped keeps at least its seed; one that failed at once leaves nothing.
+        kept = trail.save(even_if_empty=isinstance(error, Stopped))
+        error.kept = kept  # type: ignore[attr-defined]
+        raise
 
 
-def _initial(
-    session: Session,
-    data: Dataset,
-    scale: Scale,
-    options: Options,
-    rng: np.random.Generator,
-    restart: int,
-) -> Floats:
-    if isinstance(options.init, np.ndarray):
-        return options.init.astype(np.float64)
-    if callable(options.init):
-        centers = np.asarray(options.init(), dtype=np.float64)
-        check_centers(centers, options.n_clusters, data.n_features)
-        return centers
-    if options.init == "random":
-        return random_rows(session, options.n_clusters, rng)
-    return kmeans_plusplus(session, scale, data.dtype, options.n_clusters, rng, restart)
+def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[str, Any]]:
+    """All that decides a fit's result, as JSON."""
+    init = options.init
+    if isinstance(init, np.ndarray):
+        init = _digest(init)
+    elif callable(init):
+        init = "callable"
+    moments = scale.moments
+    content = None if data.build else _digest(moments.sums, moments.squares)
+    rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
+    plain = {f.name: getattr(options, f.name) for f in fields(options)}
+    return {
+        "data": {"build": data.build, "content": content, **rows},
+        "options": plain | {"init": init},
+        "software": {"daskcluster": versions()["daskcluster"]},
+    }
+
+
+def _digest(*arrays: Any) -> str:
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+
+
+class _Job:
+    """The restarts of a fit, one after the other, from whatever state it had come to."""
+
+    def __init__(
+        self, session: Session, data: Dataset, scale: Scale, options: Options, trail: Trail
+    ) -> None:
+        self._session, self._data, self._scale = session, data, scale
+        self._options, self._trail = options, trail
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of this run and of those it goes on from."""
+        return time.perf_counter() - self._began
+
+    def run(self, state: State) -> Lloyd:
+        spent = state.get("spent", {"bytes": 0, "tasks": 0, "seconds": 0.0})
+        self._session.bytes_decoded += spent["bytes"]
+        self._session.n_tasks += spent["tasks"]
+        self._began -= spent["seconds"]
+        best = None if state.get("best") is None else Lloyd(**state["best"])
+        for restart in range(state.get("restart", 0), self._options.n_init):
+            found = self._restart(restart, state)
+            best = found if best is None or found.inertia < best.inertia else best
+            state = {}
+            self._keep(restart=restart + 1, best=vars(best), seeds=None, lloyd=None)
+        assert best is not None
+        return best
+
+    def _restart(self, restart: int, state: State) -> Lloyd:
+        options = self._options
+        if state.get("lloyd") is None:
+            run = Progression(self._initial(restart, state.get("seeds")))
+        else:
+            run = Progression.from_state(state["lloyd"])
+        return lloyd(
+            self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
+            restart=restart, keep=lambda state: self._keep(lloyd=state, seeds=None),
+        )  # fmt: skip
+
+    def _initial(self, restart: int, before: State | None) -> Floats:
+        options, session = self._options, self._session
+        rng = np.random.Generator(np.random.Philox(key=[options.seed, restart]))
+        if isinstance(options.init, np.ndarray):
+            return options.init.astype(np.float64)
+        if callable(options.init):
+            centers = np.asarray(options.init(), dtype=np.float64)
+            check_centers(centers, options.n_clusters, self._data.n_features)
+            return centers
+        if options.init == "random":
+            return random_rows(session, options.n_clusters, rng)
+        return kmeans_plusplus(
+            session, self._scale, self._data.dtype, options.n_clusters, rng, restart,
+            before=before, keep=lambda state: self._keep(seeds=state),
+        )  # fmt: skip
+
+    def _keep(self, **stages: Any) -> None:
+        session = self._session
+        spent = {
+            "bytes": session.bytes_decoded, "tasks": session.n_tasks, "seconds": self.seconds,
+        }  # fmt: skip
+        self._trail.keep(spent=spent, **stages)
 
 
 def check_n_clusters(n_clusters: int, n_rows: int, name: str) -> None:

@@ -7,18 +7,21 @@ error instead of Zarr's fill value.
 """
 
 from daskcluster.store.arrays import ZarrRows, open_rows, zarr_array
-from daskcluster.store.build import Build, create_build
+from daskcluster.store.build import ArraySpec, Build
 from daskcluster.store.layout import CODECS, StoreInfo
-from daskcluster.store.reading import Store, StoreReader, open_store
+from daskcluster.store.reading import BuildReader, Store, StoreReader, open_store
+from daskcluster.store.target import building
 
 __all__ = [
     "CODECS",
+    "ArraySpec",
     "Build",
+    "BuildReader",
     "Store",
     "StoreInfo",
     "StoreReader",
     "ZarrRows",
-    "create_build",
+    "building",
     "open_rows",
     "open_store",
     "zarr_array",

@@ -1,10 +1,6 @@
 """Writing: a build's arrays, then one atomic write that makes them the store."""
 
-import os
-import re
-import shutil
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,20 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import zarr
 
 from daskcluster.errors import StoreError
-from daskcluster.store.layout import (
-    ATTRIBUTE,
-    FORMAT,
-    compressors,
-    is_url,
-    plain_path,
-    zarr_store,
-)
+from daskcluster.files import sync
+from daskcluster.store import place
+from daskcluster.store.layout import ATTRIBUTE, compressors, is_build, is_url, zarr_store
 
 # A chunk of zeros is written too, else it could not be told from a lost one.
 _CONFIG: Any = {"write_empty_chunks": True}
@@ -83,6 +73,8 @@ class Build:
     root: str | None
     """Where nothing was at ``path`` before, the nearest folder that was: giving up removes all
     between the two. None where a store is being replaced."""
+    sealed: bool = False
+    """Whether it was the store already when it was begun, so that nothing is left to do."""
     _writers: _Writers = field(default_factory=_Writers, repr=False, compare=False)
 
     @property
@@ -100,7 +92,9 @@ class Build:
         self.__dict__.update(state, _writers=_Writers())
 
     def create_array(self, spec: ArraySpec) -> None:
-        """Write the array's metadata; its chunks come from `write`."""
+        """Write the array's metadata, if it is not there; its chunks come from `write`."""
+        if place.exists(f"{self.path}/{self.folder}/{spec.name}/zarr.json"):
+            return
         dtype = np.dtype(spec.dtype)
         zarr.create_array(
             zarr_store(self.path, read_only=False),
@@ -113,6 +107,15 @@ class Build:
             config=_CONFIG,
         )
 
+    def missing(self, name: str) -> list[int]:
+        """Indices of the array's chunks that are not written. One that is there is whole."""
+        written = {
+            int(chunk.split("/")[0])
+            for chunk in place.files(f"{self.path}/{self.folder}/{name}/c")
+            if chunk.replace("/", "").isdigit()
+        }
+        return [i for i in range(-(-self.n_rows // self.rows_per_chunk)) if i not in written]
+
     def write(self, name: str, start: int, rows: npt.NDArray[Any]) -> None:
         """Write ``rows`` from row ``start`` on: whole chunks, or what ends the array."""
         with self._writers.writing():
@@ -123,21 +126,31 @@ class Build:
                 again = zarr.AsyncArray(found.metadata, found.store_path, config=_CONFIG)
                 self._arrays[name] = zarr.Array(again)
             self._arrays[name][start : start + len(rows)] = rows
-            if not _exists(f"{self.path}/{self.folder}/zarr.json"):
+            if not place.exists(f"{self.path}/{self.folder}/zarr.json"):
                 # Another process gave the build up meanwhile: what was just written goes too.
                 self._delete_arrays()
 
     def seal(self, attributes: dict[str, Any]) -> None:
         """Make this build the store: one atomic write; then delete the build it replaces."""
+        if not place.exists(f"{self.path}/{self.folder}/zarr.json"):
+            raise StoreError(f"{self.path}: another conversion took this place; run it again")
+        place.delete_partial(f"{self.path}/{self.folder}")
         if not is_url(self.path):
-            _sync_tree(Path(self.path))
+            place.sync_tree(Path(self.path))
         group = zarr.open_group(zarr_store(self.path, read_only=False), mode="r+")
         group.attrs.put({ATTRIBUTE: attributes})
         if not is_url(self.path):
-            _sync(Path(self.path) / "zarr.json")
-            _sync(Path(self.path))
-        for name in [n for n in group.group_keys() if _is_build(n) and n != self.folder]:
-            del group[name]
+            sync(Path(self.path) / "zarr.json")
+            sync(Path(self.path))
+        self.delete_others()
+
+    def delete_others(self) -> None:
+        """Delete all other builds here: nobody reads or writes them any more."""
+        for name in place.names(self.path):
+            if is_build(name) and name != self.folder:
+                # This first: a build without it is never gone on with.
+                place.delete(f"{self.path}/{name}/zarr.json")
+                place.delete(f"{self.path}/{name}")
 
     def discard(self) -> None:
         """Give the build up: leave what was at the path before, or nothing.
@@ -148,9 +161,9 @@ class Build:
         if self._sealed():
             return
         # This first: late writers of other processes look for it.
-        _delete(f"{self.path}/{self.folder}/zarr.json")
+        place.delete(f"{self.path}/{self.folder}/zarr.json")
         if self.root is not None:
-            _delete(f"{self.path}/zarr.json")
+            place.delete(f"{self.path}/zarr.json")
         self._delete_arrays()
 
     def _sealed(self) -> bool:
@@ -162,123 +175,6 @@ class Build:
         return isinstance(given, dict) and given.get("build") == self.id
 
     def _delete_arrays(self) -> None:
-        _delete(f"{self.path}/{self.folder}")
+        place.delete(f"{self.path}/{self.folder}")
         if self.root is not None and not is_url(self.path):
-            _delete_empty(Path(self.path).absolute(), Path(self.root))
-
-
-def create_build(
-    path: str | os.PathLike[str],
-    *,
-    n_rows: int,
-    rows_per_chunk: int,
-    codec: str = "lz4",
-    overwrite: bool = False,
-    kind: str = FORMAT,
-) -> Build:
-    """Begin a build at ``path``.
-
-    Raises
-    ------
-    StoreError
-        Something is there that ``overwrite`` does not allow to replace: a file, a folder or Zarr
-        group of another ``kind`` (never replaced), or a store (replaced with ``overwrite``).
-    """
-    path = plain_path(path)
-    compressors(codec, 1)
-    root = _check_target(path, overwrite, kind)
-    return Build(path, uuid.uuid4().hex[:12], n_rows, rows_per_chunk, codec, root)
-
-
-def _check_target(path: str, overwrite: bool, kind: str) -> str | None:
-    """The `Build.root` of a build at ``path``; raises `StoreError` if none may begin there."""
-    names = list(_names(path))
-    if not names:
-        return "" if is_url(path) else str(_nearest_folder(path))
-    if "zarr.json" not in names or not _is_of_kind(path, kind):
-        raise StoreError(f"{path} exists and is not a {kind}: choose another place")
-    if not overwrite:
-        raise StoreError(f"{path} exists: choose another place, or replace it with --overwrite")
-    return None
-
-
-def _names(path: str) -> Iterator[str]:
-    if is_url(path):
-        fs, inner = fsspec.core.url_to_fs(path)
-        if fs.exists(inner):
-            yield from (name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(inner, detail=False))
-    elif Path(path).is_dir():
-        yield from (p.name for p in Path(path).iterdir())
-    elif Path(path).exists():
-        raise StoreError(f"{path} is a file: a store is a folder, choose another place")
-    else:
-        parent = _nearest_folder(path)
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise StoreError(f"{path} cannot be made: {parent} is not a folder one may write to")
-
-
-def _nearest_folder(path: str) -> Path:
-    absolute = Path(path).absolute()
-    return next(p for p in (absolute, *absolute.parents) if p.exists())
-
-
-def _is_of_kind(path: str, kind: str) -> bool:
-    """Whether a Zarr group is sealed as ``kind``, or was begun: it holds nothing but builds."""
-    try:
-        group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
-        given = group.attrs.get(ATTRIBUTE)
-        if isinstance(given, dict):
-            return given.get("format") == kind
-        names = list(group.group_keys()) + list(group.array_keys())
-    except Exception:  # foreign metadata makes Zarr raise whatever its parsers can think of
-        return False
-    return bool(names) and not group.attrs and all(_is_build(name) for name in names)
-
-
-def _is_build(name: str) -> bool:
-    return re.fullmatch("build-[0-9a-f]{12}", name) is not None
-
-
-def _exists(path: str) -> bool:
-    if is_url(path):
-        fs, inner = fsspec.core.url_to_fs(path)
-        return bool(fs.exists(inner))
-    return Path(path).exists()
-
-
-def _delete(path: str) -> None:
-    if is_url(path):
-        fs, inner = fsspec.core.url_to_fs(path)
-        if fs.exists(inner):
-            fs.rm(inner, recursive=True)
-    elif Path(path).is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        Path(path).unlink(missing_ok=True)
-
-
-def _delete_empty(path: Path, root: Path) -> None:
-    """Remove the folders from ``path`` up to ``root``, which stays, as long as they are empty."""
-    while path != root:
-        try:
-            path.rmdir()
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return
-        path = path.parent
-
-
-def _sync_tree(root: Path) -> None:
-    for folder, _, files in os.walk(root):
-        for name in files:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            place.delete_empty(Path(self.path).absolute(), Path(self.root))

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def plain_path(path: str | os.PathLike[str]) -> str:
 def is_url(path: str) -> bool:
     """Whether ``path`` names something that is not on this file system."""
     return "://" in path
+
+
+def is_build(name: str) -> bool:
+    """Whether a folder of a store is called as a build is."""
+    return re.fullmatch("build-[0-9a-f]{12}", name) is not None
 
 
 def zarr_store(path: str, *, read_only: bool) -> ZarrStore:

@@ -19,11 +19,13 @@ from daskcluster.store.layout import (
     MissingChunk,
     StoreInfo,
     StrictStore,
+    is_build,
     is_url,
     parse_info,
     plain_path,
     zarr_store,
 )
+from daskcluster.store.place import names
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,16 +80,18 @@ class StoreReader:
     path: str
     build: str
     with_labels: bool = False
+    name: str = "data"
+    """The array whose rows are read."""
 
     in_memory = False
 
     @property
     def token(self) -> str:
-        return f"{self.path}#{self.build}{'+labels' if self.with_labels else ''}"
+        return f"{self.path}#{self.build}/{self.name}{'+labels' if self.with_labels else ''}"
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
-        names = ("data", "labels") if self.with_labels else ("data",)
+        names = (self.name, "labels") if self.with_labels else (self.name,)
         return {name: build_array(self.path, self.build, name) for name in names}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class StoreReader:
         labels = None
         if self.with_labels:
             labels = _read(self._arrays["labels"], block.start, block.stop, self._place("labels"))
-        rows = _read(self._arrays["data"], block.start, block.stop, self._place("data"))
+        rows = _read(self._arrays[self.name], block.start, block.stop, self._place(self.name))
         return Batch(block.start, rows, labels)
 
     def identity(self) -> str:
@@ -110,6 +114,13 @@ class StoreReader:
 
     def _place(self, name: str) -> str:
         return f"{self.path}/build-{self.build}/{name}"
+
+
+class BuildReader(StoreReader):
+    """Reads a build that is not sealed yet."""
+
+    def identity(self) -> str:
+        return self.build
 
 
 def open_store(path: "str | os.PathLike[str] | Store") -> Store:
@@ -156,7 +167,7 @@ def root_attributes(path: str) -> Any:
     try:
         group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
         attributes = group.attrs.asdict()
-        begun = any(name.startswith("build-") for name in group.group_keys())
+        begun = any(is_build(name) for name in names(path))
     # Damaged metadata makes Zarr raise whatever its parsers can think of.
     except Exception as error:
         raise StoreError(
@@ -164,8 +175,8 @@ def root_attributes(path: str) -> Any:
         ) from error
     if ATTRIBUTE not in attributes and begun:
         raise StoreError(
-            f"{path} was never sealed: its conversion did not end; run the same "
-            "`daskcluster convert` again with --overwrite"
+            f"{path} was begun and never sealed: run the command that writes it again, with "
+            "--resume to go on or with --overwrite to start afresh"
         )
     return attributes.get(ATTRIBUTE)
 

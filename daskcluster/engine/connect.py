@@ -1,0 +1,120 @@
+"""Ways to a Dask cluster: one of this machine, made for the occasion, or one that is there."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, LocalCluster, Security
+
+from daskcluster.errors import EngineError, InputError
+
+
+@contextmanager
+def local_cluster(
+    n_workers: int, threads_per_worker: int = 1, memory_limit: str | int = "auto"
+) -> Iterator[Client]:
+    """A LocalCluster of worker processes that ends with the block.
+
+    Examples
+    --------
+    >>> from daskcluster.engine import local_cluster
+    >>> with local_cluster(1) as client:
+    ...     client.submit(sum, [1, 2]).result()
+    3
+    """
+    with _workers_spared_from_ctrl_c():
+        cluster = LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=threads_per_worker,
+            memory_limit=memory_limit,
+            dashboard_address=":0",
+            silence_logs=logging.ERROR,
+            preload=["daskcluster.engine.preload"],
+        )
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def _workers_spared_from_ctrl_c() -> Iterator[None]:
+    """Processes begun here ignore SIGINT.
+
+    A terminal sends it to all processes. The driver ends the workers in good order, which it cannot
+    when they have died in the middle of a message.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files of a cluster that speaks TLS: who may be trusted, and who we are."""
+
+    ca_file: str
+    cert: str
+    key: str
+
+    def security(self) -> Security:
+        """Dask's own form; raises `InputError` for a file that cannot be read."""
+        for path in (self.ca_file, self.cert, self.key):
+            if not os.access(path, os.R_OK) or not Path(path).is_file():
+                raise InputError(f"{path}: no readable file; give the PEM files of the cluster")
+        return Security(
+            tls_ca_file=self.ca_file,
+            tls_client_cert=self.cert,
+            tls_client_key=self.key,
+            require_encryption=True,
+        )
+
+
+@contextmanager
+def connected(
+    address: str | None = None,
+    *,
+    scheduler_file: str | None = None,
+    certificates: Certificates | None = None,
+) -> Iterator[Client]:
+    """The active client of a cluster that is there already, and stays.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of the scheduler, such as ``tcp://10.0.0.1:8786`` or ``tls://...``.
+    scheduler_file : str, optional
+        File that ``dask scheduler --scheduler-file`` writes; waited for if it is not there yet.
+    certificates : Certificates, optional
+
+    Raises
+    ------
+    EngineError
+        Nobody answers there.
+    """
+    given: dict[str, Any] = {"address": address, "scheduler_file": scheduler_file}
+    given = {name: value for name, value in given.items() if value is not None}
+    if certificates is not None:
+        given["security"] = certificates.security()
+    where = address or scheduler_file
+    try:
+        # One that fails to connect must not stay behind as the default.
+        client = Client(**given, set_as_default=False)
+    except ValueError as error:
+        raise InputError(f"{where} is no address of a scheduler: {error}") from error
+    except OSError as error:
+        raise EngineError(
+            f"no scheduler answers at {where} ({error}): start one with `dask scheduler`, or check "
+            "the address, and the certificates if it speaks TLS"
+        ) from error
+    with client, client.as_current():
+        yield client

@@ -1,0 +1,199 @@
+"""The state of a fit on disk: one file, replaced in one rename, of JSON and NPY. Nothing pickled.
+
+A *state* is a dict of dicts whose leaves are arrays and what JSON can hold.
+"""
+
+import io
+import json
+import time
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from daskcluster.engine.settings import seconds
+from daskcluster.errors import DaskClusterError, ModelError, differences
+from daskcluster.files import sweep, write_atomically
+
+FILE = "checkpoint.npz"
+FORMAT = "daskcluster-checkpoint"
+FORMAT_VERSION = 1
+LEAST_SECONDS = 5.0
+# A large checkpoint on a slow disk is written less often: a 200th of the time at most.
+LARGEST_SHARE = 1 / 200
+
+State = dict[str, Any]
+_HEADER = "checkpoint.json"
+
+
+class Finished(Exception):  # noqa: N818 - no error: there is nothing left to do
+    """The fit that was to go on has ended."""
+
+
+class Trail(Protocol):
+    """Where a fit leaves its state as it goes."""
+
+    def begin(self, about: State) -> State:
+        """Say what the fit is; returns the state it had come to before, or an empty one."""
+
+    def keep(self, **stages: State | None) -> None:
+        """The state after an iteration: takes the place of the stages named."""
+
+    def save(self, *, even_if_empty: bool = False) -> bool:
+        """Bring what was last kept to disk; says whether the fit can go on from there."""
+
+
+class NoTrail:
+    """Leaves nothing."""
+
+    def begin(self, about: State) -> State:
+        return {}
+
+    def keep(self, **stages: State | None) -> None: ...
+
+    def save(self, *, even_if_empty: bool = False) -> bool:
+        return False
+
+
+class Checkpoint:
+    """The trail of a fit in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    resume : bool
+        Go on from the state that is there, if any; otherwise it is written over.
+    finished : dict, optional
+        What decided the model that is there, if a fit like it need not be done again.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool, finished: State | None = None) -> None:
+        self._path = folder / FILE
+        self._finished = finished
+        found = read_checkpoint(folder) if resume else None
+        self._about: State | None = None
+        self._before: State | None = None if found is None else found["about"]
+        self._state: State = {} if found is None else found["state"]
+        self._due = -np.inf
+        self._unwritten = False
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the fit that is to go on, or is finished; None for one that begins."""
+        options = (self._before or self._finished or {}).get("options", {})
+        return int(options["seed"]) if "seed" in options else None
+
+    def begin(self, about: State) -> State:
+        if self._finished is not None:
+            refuse_other(self._finished, about, f"the model in {self._path.parent}")
+            raise Finished
+        if self._before is not None:
+            refuse_other(self._before, about, f"the checkpoint in {self._path.parent}")
+        self._about = about
+        self._unwritten = True
+        return self._state
+
+    def keep(self, **stages: State | None) -> None:
+        self._state = self._state | stages
+        self._unwritten = True
+        if time.monotonic() >= self._due:
+            self.save()
+
+    def save(self, *, even_if_empty: bool = False) -> bool:
+        if self._about is None:
+            return self._before is not None
+        if self._unwritten and (self._state or even_if_empty):
+            self._write(self._about)
+        return not self._unwritten
+
+    def _write(self, about: State) -> None:
+        began = time.monotonic()
+        content = _pack({"about": about, "state": self._state})
+        try:
+            write_atomically(self._path, content)
+        except OSError as error:
+            raise DaskClusterError(
+                f"{self._path} cannot be written ({error.strerror or error}): make room, then run "
+                "the same command again with --resume; the checkpoint before, if any, is whole"
+            ) from error
+        now = time.monotonic()
+        interval = seconds("checkpoint-interval", LEAST_SECONDS)
+        self._due = now + (interval and max(interval, (now - began) / LARGEST_SHARE))
+        self._unwritten = False
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint, and what killed writers left of others."""
+    (folder / FILE).unlink(missing_ok=True)
+    sweep(folder)
+
+
+def read_checkpoint(folder: Path) -> State | None:
+    """``about`` and ``state`` of the checkpoint in a folder; None where there is none.
+
+    Raises
+    ------
+    ModelError
+        It is damaged, or of another version.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        found = _unpack(path.read_bytes())
+        if found.pop("format") != FORMAT or found.pop("format_version") != FORMAT_VERSION:
+            raise ValueError("another format")
+        if not all(isinstance(found[part], dict) for part in ("about", "state")):
+            raise ValueError("not a state")
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{path} is no checkpoint of this version ({error}): start afresh with --overwrite"
+        ) from error
+    return found
+
+
+def refuse_other(before: State, now: State, what: str) -> None:
+    """Raise `ModelError` with all that differs between two descriptions of a fit."""
+    groups = [differences(before.get(group, {}), now[group]) for group in now]
+    if any(groups):
+        raise ModelError(
+            f"{what} is of another fit: {'; '.join(filter(None, groups))}. Give the same data and "
+            "options to go on with it, or start afresh with --overwrite and without --resume"
+        )
+
+
+def _pack(state: State) -> bytes:
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    plain = _take_arrays(state, "", arrays)
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION} | plain
+    text = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_HEADER: text}, **arrays)
+    return buffer.getvalue()
+
+
+def _take_arrays(value: Any, place: str, arrays: dict[str, Any]) -> Any:
+    """``value`` with its arrays moved into ``arrays`` and named in their place."""
+    if isinstance(value, np.ndarray):
+        arrays[place] = value
+        return {"array": place}
+    if isinstance(value, dict):
+        return {
+            k: _take_arrays(v, f"{place}.{k}" if place else k, arrays) for k, v in value.items()
+        }
+    return value
+
+
+def _unpack(content: bytes) -> State:
+    with np.load(io.BytesIO(content), allow_pickle=False) as files:
+        header: State = json.loads(files[_HEADER].tobytes())
+        return {k: _put_arrays(v, files) for k, v in header.items()}
+
+
+def _put_arrays(value: Any, files: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"array"}:
+        return files[value["array"]]
+    return {k: _put_arrays(v, files) for k, v in value.items()}

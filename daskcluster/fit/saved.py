@@ -1,0 +1,122 @@
+"""Fits that end as models on disk, and go on after whatever ended them early."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daskcluster.engine import Progress
+from daskcluster.errors import ModelError
+from daskcluster.fit.checkpoint import Checkpoint, Finished
+from daskcluster.fit.kmeans import KMeans
+from daskcluster.fit.model import SAVED, finished_fit, model_folder, read_centers, read_model
+
+
+def fit_model(
+    estimator: KMeans,
+    X: Any,
+    path: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> KMeans:
+    """Fit and save, with a checkpoint on the way, so that nothing is lost when the fit is killed.
+
+    Parameters
+    ----------
+    estimator : KMeans
+        With ``random_state=None`` a fit that goes on keeps the seed that was drawn for it.
+    X : store, path, URL or array
+        What `KMeans.fit` takes.
+    path : path
+        Folder of the model. The checkpoint lies there until the model is whole.
+    resume : bool
+        Go on from the checkpoint in ``path``, on any number of workers, with the same bits; a fit
+        that is finished already is loaded; without either the fit begins.
+    overwrite : bool
+        Replace a model, or a fit that did not end. The model stays until the new one is whole.
+    progress : Progress, optional
+
+    Returns
+    -------
+    KMeans
+        ``estimator``, fitted, or the model that was finished already.
+
+    Raises
+    ------
+    ModelError
+        What is at ``path`` may not be replaced, or is of other data or options.
+    Interrupted, ClusterLost
+        Ended early; ``kept`` says whether ``resume`` can go on from here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, fit_model
+    >>> path = getfixture("tmp_path") / "model"
+    >>> X = np.array([[0.0], [1.0], [9.0]])
+    >>> fit_model(KMeans(2, random_state=0), X, path).inertia_
+    0.5
+    >>> fit_model(KMeans(2, random_state=0), X, path, resume=True).inertia_
+    0.5
+    """
+    with model_folder(path, overwrite=overwrite, resume=resume) as folder:
+        finished = finished_fit(folder) if resume and not overwrite else None
+        trail = Checkpoint(folder, resume=resume, finished=finished)
+        try:
+            fitted = estimator._fit(X, progress, trail)
+        except Finished:
+            return load_model(path)
+        fitted._save(folder)
+        return fitted
+
+
+def load_model(path: str | os.PathLike[str]) -> KMeans:
+    """Read a fitted estimator back; it has no ``labels_``, those come from `KMeans.predict`.
+
+    Raises
+    ------
+    ModelError
+        Not a model, of another format, or damaged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, load_model
+    >>> path = getfixture("tmp_path") / "model"
+    >>> KMeans(n_clusters=1).fit(np.array([[1.0], [3.0]])).save(path)
+    >>> load_model(path).cluster_centers_
+    array([[2.]])
+    """
+    description = read_model(path)
+    try:
+        return _restore(description, Path(path))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path}: damaged model ({error!r}); fit again") from error
+
+
+def _restore(description: dict[str, Any], folder: Path) -> KMeans:
+    params, fitted = description["params"], description["fitted"]
+    centers = read_centers(folder, description["centers"])
+    if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):
+        raise ModelError(
+            f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
+        )
+    init = centers if params["init"] in ("array", "callable") else params["init"]
+    model = KMeans(**(params | {"init": init}))
+    for name in SAVED:
+        setattr(model, name, fitted[name])
+    shape, names = fitted["sample_shape_"], fitted["feature_names_in_"]
+    model.cluster_centers_ = centers
+    model.cluster_sizes_ = np.array(fitted["cluster_sizes_"], dtype=np.int64)
+    if model.cluster_sizes_.shape != (len(centers),):
+        raise ModelError(f"{folder}: sizes of other clusters than its centres; fit again")
+    model.sample_shape_ = None if shape is None else tuple(shape)
+    if names is not None:
+        model.feature_names_in_ = np.array(names, dtype=object)
+    model._n_features_out = len(centers)
+    return model
