@@ -19,5 +19,15 @@ def client(_two_workers):
 
 
 @pytest.fixture
+def own_cluster():
+    """The active client of two worker processes that a test may harm."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
+        Client(made) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -96,16 +96,6 @@ def session(n_rows=100, rows=10, reader=None):
     return Session(reader or IndexReader(), Cut(n_rows, rows), n_rows * 8)
 
 
-@pytest.fixture
-def own_cluster():
-    """A cluster that a test may harm."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
-        Client(made) as client,
-    ):
-        yield client
-
-
 @pytest.mark.parametrize("padding", [None, np.zeros(20_000)], ids=["argument", "future"])
 def test_blocks_keep_their_owners(client, padding):
     with session() as run:
