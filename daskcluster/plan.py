@@ -25,6 +25,8 @@ SQUARE_GRID_BITS = 144
 INT64_SAFE_BITS = 62
 TASKS_PER_THREAD = 2
 STATE_BYTES_PER_ROW = 16
+READ_AHEAD_BYTES = 64 * MIB
+MOST_READ_AHEAD = 16
 # Python, the libraries and their pools, as measured on an idle worker that has opened a store.
 WORKER_OVERHEAD = 192 * MIB
 PLANNED_SHARE = 0.7
@@ -187,6 +189,12 @@ def tile_rows(n_features: int, n_clusters: int) -> int:
     return min(max(1 << max(rows.bit_length() - 1, 0), 64), 16384)
 
 
+def read_ahead(block_bytes: int, n_threads: int) -> int:
+    """Blocks that each thread may read ahead: one, or its share of 64 MiB a process."""
+    share = READ_AHEAD_BYTES // max(n_threads * block_bytes, 1)
+    return min(max(share, 1), MOST_READ_AHEAD)
+
+
 def fit_bytes(
     block_rows: int,
     block_bytes: int,
@@ -197,16 +205,17 @@ def fit_bytes(
 ) -> int:
     """Peak bytes of one worker that fits with budget 0, its per-row state left out.
 
-    Per thread: the block in work, the block read ahead, a decoder's copy of it; what a step keeps
+    Per thread: the block in work, the blocks read ahead, a decoder's copy of one; what a step keeps
     for each row of it, most of it the distances of k-means++; float64 tiles and the products; the
     centres now and before, in two precisions; the statistics of its tasks and of a merge.
     """
+    blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
     tile = tile_rows(n_features, n_clusters)
     rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 32)
     tiles = tile * (3 * 8 * n_features + 3 * 8 * n_clusters)
     centers = n_clusters * n_features * (8 + 8 + 8 + 4)
     statistics = (TASKS_PER_THREAD + 3) * n_limbs * n_clusters * n_features * 8
-    return n_threads * (3 * block_bytes + rows + tiles + centers + statistics) + WORKER_OVERHEAD
+    return n_threads * (blocks + rows + tiles + centers + statistics) + WORKER_OVERHEAD
 
 
 def seed_trials(n_clusters: int) -> int:

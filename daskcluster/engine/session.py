@@ -16,7 +16,7 @@ from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
-from daskcluster.plan import Cut
+from daskcluster.plan import Cut, read_ahead
 
 
 def parse_bytes(size: str | int | float) -> int:
@@ -129,6 +129,9 @@ class Session:
         except BaseException:
             self._close()
             raise
+        block_bytes = self.data_bytes // self.cut.n_rows * self.cut.rows_per_block
+        threads = -(-self.n_threads // self.n_processes)
+        self._work = replace(self._work, ahead=read_ahead(block_bytes, threads))
         return self
 
     def __exit__(

@@ -2,14 +2,13 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.metadata import version
 from typing import Any, Protocol
-
-from dask.system import CPU_COUNT
 
 from daskcluster.engine.memory import BLAS, MEMORY
 from daskcluster.engine.protocols import Reader, Reduction, Sized
@@ -18,6 +17,8 @@ from daskcluster.plan import Block, Partition
 # A task ends after this long and is followed by the next range, so that progress, stop flags and
 # retries stay fine-grained on huge data.
 TASK_SECONDS = 20.0
+# Most of them wait for storage; those that decode take their turns on the cores.
+_MOST_READERS = 64
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Work:
     reader: Reader
     budget: int
     """Bytes of decoded blocks that the process may keep."""
+    ahead: int = 1
+    """Blocks that a task may have read, or be reading, before it needs them."""
 
 
 @dataclass(frozen=True)
@@ -102,26 +105,40 @@ def _step(work: Work, job: Reduction, block: Block, batch: Sized) -> Any:
 def _read_ahead(
     work: Work, reader: Reader, blocks: Partition, ends: Callable[[], bool]
 ) -> Iterator[tuple[Block, Sized, int]]:
-    """Blocks with their rows and the bytes decoded for them; the next is read during the step.
+    """Blocks with their rows and the bytes decoded for them; the next are read during the step.
 
-    Whether the block is the last of this task is settled before: nothing is read in vain.
+    One ahead is enough for a disk; of storage that is far away many must be on their way at once.
     """
-    ahead: Future[tuple[Sized, int]] | None = None
+    coming = deque([_coming(work, reader, blocks.cut.block(blocks.low))])
+    following = blocks.low + 1
+    ahead = 0 if reader.in_memory else work.ahead
     for block in blocks:
-        batch, fresh = ahead.result() if ahead is not None else _load(work, reader, block)
-        ahead, last = None, ends()
-        if not last and block.index + 1 < blocks.high and not reader.in_memory:
-            following = blocks.cut.block(block.index + 1)
-            if MEMORY.get_block((reader.token, following.start, following.stop)) is None:
-                ahead = _readers().submit(_load, work, reader, following)
-        yield block, batch, fresh
-        if last:
+        # What is read already is worked through, so that nothing is read in vain.
+        if not ends():
+            until = max(min(block.index + 1 + ahead, blocks.high), following)
+            new = map(blocks.cut.block, range(following, until))
+            coming.extend(_coming(work, reader, one) for one in new)
+            following = until
+        if not coming:
             return
+        batch, fresh = coming.popleft().result()
+        yield block, batch, fresh
+
+
+def _coming(work: Work, reader: Reader, block: Block) -> Future[tuple[Sized, int]]:
+    """The block to come; at once, and in this thread, where it is in memory."""
+    there: Future[tuple[Sized, int]] = Future()
+    if reader.in_memory:
+        there.set_result((reader.read(block), 0))
+        return there
+    kept = MEMORY.get_block((reader.token, block.start, block.stop))
+    if kept is None:
+        return _readers().submit(_load, work, reader, block)
+    there.set_result((kept, 0))
+    return there
 
 
 def _load(work: Work, reader: Reader, block: Block) -> tuple[Sized, int]:
-    if reader.in_memory:
-        return reader.read(block), 0
     key = (reader.token, block.start, block.stop)
     if (kept := MEMORY.get_block(key)) is not None:
         return kept, 0
@@ -132,7 +149,7 @@ def _load(work: Work, reader: Reader, block: Block) -> tuple[Sized, int]:
 
 @cache
 def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="daskcluster-read")
+    return ThreadPoolExecutor(_MOST_READERS, thread_name_prefix="daskcluster-read")
 
 
 @dataclass(frozen=True)

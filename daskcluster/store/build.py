@@ -121,7 +121,9 @@ class Build:
         with self._writers.writing():
             if name not in self._arrays:
                 store = zarr_store(self.path, read_only=False)
-                found: Any = zarr.open_array(store, path=f"{self.folder}/{name}", mode="r+")
+                found: Any = zarr.open_array(
+                    store, path=f"{self.folder}/{name}", mode="r+", zarr_format=3
+                )
                 # Opening takes no configuration, and it is not kept with the array.
                 again = zarr.AsyncArray(found.metadata, found.store_path, config=_CONFIG)
                 self._arrays[name] = zarr.Array(again)
@@ -137,7 +139,7 @@ class Build:
         place.delete_partial(f"{self.path}/{self.folder}")
         if not is_url(self.path):
             place.sync_tree(Path(self.path))
-        group = zarr.open_group(zarr_store(self.path, read_only=False), mode="r+")
+        group = zarr.open_group(zarr_store(self.path, read_only=False), mode="r+", zarr_format=3)
         group.attrs.put({ATTRIBUTE: attributes})
         if not is_url(self.path):
             sync(Path(self.path) / "zarr.json")
@@ -168,7 +170,7 @@ class Build:
 
     def _sealed(self) -> bool:
         try:
-            group = zarr.open_group(zarr_store(self.path, read_only=True), mode="r")
+            group = zarr.open_group(zarr_store(self.path, read_only=True), mode="r", zarr_format=3)
         except Exception:  # never opened, or damaged: not sealed by this build
             return False
         given = group.attrs.get(ATTRIBUTE)

@@ -42,10 +42,17 @@ def is_build(name: str) -> bool:
     return re.fullmatch("build-[0-9a-f]{12}", name) is not None
 
 
+# By default s3fs asks for the size of every chunk before it fetches it: twice the requests.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    protocol: {"max_concurrency": 1} for protocol in ("s3", "s3a")
+}
+
+
 def zarr_store(path: str, *, read_only: bool) -> ZarrStore:
     """The Zarr store at a local path or any URL that fsspec opens."""
     if is_url(path):
-        return FsspecStore.from_url(path, read_only=read_only)
+        options = _OPTIONS.get(path.partition("://")[0])
+        return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
     return LocalStore(Path(path).absolute(), read_only=read_only)
 
 

@@ -165,7 +165,7 @@ def root_attributes(path: str) -> Any:
     if not is_url(path) and not Path(path).exists():
         raise StoreError(f"{path} does not exist: write a store with `daskcluster convert`")
     try:
-        group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
+        group = zarr.open_group(zarr_store(path, read_only=True), mode="r", zarr_format=3)
         attributes = group.attrs.asdict()
         begun = any(is_build(name) for name in names(path))
     # Damaged metadata makes Zarr raise whatever its parsers can think of.
@@ -185,7 +185,7 @@ def build_array(path: str, build: str, name: str) -> Any:
     """An array of a build, opened so that a missing chunk is an error."""
     store = StrictStore(zarr_store(path, read_only=True))
     try:
-        return zarr.open_array(store, path=f"build-{build}/{name}", mode="r")
+        return zarr.open_array(store, path=f"build-{build}/{name}", mode="r", zarr_format=3)
     except Exception as error:
         raise StoreError(
             f"{path}: array build-{build}/{name} is missing or damaged ({type(error).__name__}); "

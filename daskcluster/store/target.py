@@ -125,7 +125,7 @@ def _look(path: str, kind: str) -> _Found:
 
 def _root(path: str) -> dict[str, Any] | None:
     try:
-        group = zarr.open_group(zarr_store(path, read_only=True), mode="r")
+        group = zarr.open_group(zarr_store(path, read_only=True), mode="r", zarr_format=3)
         return dict(group.attrs.asdict())
     except Exception:  # foreign metadata makes Zarr raise whatever its parsers can think of
         return None
@@ -133,7 +133,9 @@ def _root(path: str) -> dict[str, Any] | None:
 
 def _recipe(path: str, folder: str) -> Recipe:
     try:
-        group = zarr.open_group(zarr_store(path, read_only=True), path=folder, mode="r")
+        group = zarr.open_group(
+            zarr_store(path, read_only=True), path=folder, mode="r", zarr_format=3
+        )
         recipe = group.attrs.get(ATTRIBUTE)
     except Exception:  # begun and not even described, or damaged: nothing to go on with
         return {}
@@ -188,7 +190,7 @@ def _prepare(build: Build, found: _Found, recipe: Recipe | None) -> None:
         place.delete_partial(f"{build.path}/{build.folder}")
     elif recipe is not None:
         # The root first: without it this would be nobody's folder.
-        zarr.open_group(zarr_store(build.path, read_only=False), mode="a")
+        zarr.open_group(zarr_store(build.path, read_only=False), mode="a", zarr_format=3)
         zarr.create_group(
             zarr_store(build.path, read_only=False),
             path=build.folder,
