@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, LocalCluster, Security
+from distributed.comm import resolve_address
 
 from daskcluster.errors import EngineError, InputError
 
@@ -101,16 +102,15 @@ def connected(
     EngineError
         Nobody answers there.
     """
+    security = Security() if certificates is None else certificates.security()
+    if address is not None:
+        _check_address(address, security)
     given: dict[str, Any] = {"address": address, "scheduler_file": scheduler_file}
     given = {name: value for name, value in given.items() if value is not None}
-    if certificates is not None:
-        given["security"] = certificates.security()
     where = address or scheduler_file
     try:
         # One that fails to connect must not stay behind as the default.
-        client = Client(**given, set_as_default=False)
-    except ValueError as error:
-        raise InputError(f"{where} is no address of a scheduler: {error}") from error
+        client = Client(**given, security=security, set_as_default=False)
     except OSError as error:
         raise EngineError(
             f"no scheduler answers at {where} ({error}): start one with `dask scheduler`, or check "
@@ -118,3 +118,16 @@ def connected(
         ) from error
     with client, client.as_current():
         yield client
+
+
+def _check_address(address: str, security: Security) -> None:
+    """Refuse what no client could connect to, before one is made that cannot be closed again."""
+    try:
+        scheme = resolve_address(address).partition("://")[0]
+    except (ValueError, OSError) as error:
+        raise InputError(f"{address} is no address of a scheduler: {error}") from error
+    if scheme == "tls" and security.get_connection_args("client").get("ssl_context") is None:
+        raise InputError(
+            f"{address} speaks TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them in "
+            "Dask's configuration"
+        )
