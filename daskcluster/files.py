@@ -78,8 +78,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         Another process, or another thread of this one, holds it.
     """
     with folder_for(folder), _locked(folder / LOCK, folder) as file:
-        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-        file.flush()
+        with suppress(OSError):  # on a full disk the holder stays nameless
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         try:
             yield
         finally:

@@ -1,8 +1,15 @@
 """Fixtures that several modules share."""
 
+import os
+
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process more than there are cores: many tests wait for processes of their own."""
+    return os.cpu_count() + 1
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def session(n_blocks=40):
 def impatient(monkeypatch):
     """Looks often, and calls silence what is a little late."""
     monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
-    with dask.config.set({"daskcluster.silent-timeout": "2s"}):
+    with dask.config.set({"daskcluster.silent-timeout": "4s"}):
         yield
 
 
@@ -93,7 +93,8 @@ def stopped_once_it_works(process, folder):
     """SIGSTOP a process when it has begun a step; SIGCONT at the end."""
 
     def stop():
-        while not (folder / str(process)).exists():
+        deadline = time.monotonic() + 60
+        while not (folder / str(process)).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(process, signal.SIGSTOP)
 

@@ -1,8 +1,11 @@
 """What the README says is what happens: its Python runs, its shell commands too."""
 
 import doctest
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +29,17 @@ def test_its_python_runs(tmp_path, monkeypatch):
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
-def test_its_commands_run(tmp_path, monkeypatch, rng, capsys):
+@pytest.fixture
+def folder(tmp_path, monkeypatch, rng):
+    """A folder with the files that the README speaks of, smaller."""
     monkeypatch.chdir(tmp_path)
-    write_idx(
-        tmp_path / "train-images-idx3-ubyte.gz", rng.integers(0, 255, (60, 4, 4), dtype=np.uint8)
-    )
-    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", rng.integers(0, 9, 60, dtype=np.uint8))
+    images = rng.integers(0, 255, (300, 4, 4), dtype=np.uint8)
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", images)
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", rng.integers(0, 9, 300, dtype=np.uint8))
+    return tmp_path
+
+
+def test_its_commands_run(folder, capsys):
     commands = [line for line in _fenced("sh")[2].splitlines() if line]
     assert len(commands) == 5
     for command in commands:
@@ -41,6 +49,24 @@ def test_its_commands_run(tmp_path, monkeypatch, rng, capsys):
             main(arguments)
         assert stop.value.code == 0, capsys.readouterr().err
     assert "purity" in capsys.readouterr().out
+
+
+def test_its_three_uses_run(folder):
+    """Word for word, in a shell that has job control as a terminal's has."""
+    convert = _fenced("sh")[2].splitlines()[0]
+    laptop, cluster, job, scripts = _fenced("sh")[3:]
+    batch, sbatch, ssh = scripts.splitlines()  # the other two are run in test_batch.py
+    assert sbatch.startswith("sbatch ")
+    assert "scripts/ssh.sh " in ssh
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = "\n".join(["set -em", convert, laptop, cluster, job, batch])
+    done = subprocess.run(
+        ["bash", "-c", script.replace("scripts/batch.sh", str(README.parent / "scripts/batch.sh"))],
+        env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for model in ("model-100", "model-20", "model-50", "out/model"):
+        assert (folder / model / "model.json").exists()
 
 
 def test_both_commands_set_everything_up():

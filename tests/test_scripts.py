@@ -14,7 +14,10 @@ from daskcluster import open_store
 from daskcluster.sources import open_source
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-NAMES = ("bench_codecs", "bench_engine", "bench_fit", "make_store", "measure_memory")
+NAMES = (
+    "bench_checkpoint", "bench_codecs", "bench_engine", "bench_fit", "make_store",
+    "measure_memory", "soak",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +135,26 @@ def test_measure_memory():
     (result,) = events["result"]
     assert result["over_idle_mb"] == pytest.approx(result["fit_mb"] - result["idle_mb"], abs=0.2)
     assert "target 350" in last
+
+
+def test_bench_checkpoint():
+    events, last = run("bench_checkpoint", "--k", 5, "--repeats", 2, "--max-iter", 3)
+    assert [fit["name"] for fit in events["fit"]] == ["without", "with"]
+    for fit in events["fit"]:
+        check_spread(fit["seconds"], 2)
+    (result,) = events["result"]
+    assert result["writes"] >= 1
+    assert result["bytes"] > 5 * 64 * 8
+    assert 0 < result["share_of_writing"] < 1
+    assert "target 1 %" in last
+
+
+def test_soak():
+    events, last = run("soak", "--kills", 3, "--rows", 4000, "--seed", 5)
+    assert [kill["number"] for kill in events["kill"]] == [1, 2, 3]
+    (result,) = events["result"]
+    assert sum(result["kills"].values()) == 3
+    assert last == f"3 kills in {result['rounds']} rounds: all results equal"
 
 
 def test_make_store_does_not_depend_on_the_number_of_rows(tmp_path):
