@@ -1,22 +1,25 @@
 """Exact out-of-core, distributed clustering of chunked Zarr stores on Dask."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from daskcluster.assess import evaluate, open_labels, predict_labels
-from daskcluster.convert import convert_idx, convert_npy
-from daskcluster.errors import (
-    BudgetError,
-    ClusterLost,
-    DaskClusterError,
-    EngineError,
-    InputError,
-    Interrupted,
-    ModelError,
-    StoreError,
-)
-from daskcluster.fit import KMeans, fit_model, load_model
-from daskcluster.metrics import contingency_matrix, gini_index, purity_score
-from daskcluster.store import Store, open_store
+if TYPE_CHECKING:
+    from daskcluster.assess import evaluate, open_labels, predict_labels
+    from daskcluster.convert import convert_idx, convert_npy
+    from daskcluster.errors import (
+        BudgetError,
+        ClusterLost,
+        DaskClusterError,
+        EngineError,
+        InputError,
+        Interrupted,
+        ModelError,
+        StoreError,
+    )
+    from daskcluster.fit import KMeans, fit_model, load_model
+    from daskcluster.metrics import contingency_matrix, gini_index, purity_score
+    from daskcluster.store import Store, open_store
 
 __version__ = version("daskcluster")
 
@@ -43,3 +46,27 @@ __all__ = [
     "predict_labels",
     "purity_score",
 ]
+
+# Imported when asked for: a worker needs the kernels, and neither the estimators nor scikit-learn.
+_HOMES = {
+    "daskcluster.assess": "evaluate open_labels predict_labels",
+    "daskcluster.convert": "convert_idx convert_npy",
+    "daskcluster.errors": (
+        "BudgetError ClusterLost DaskClusterError EngineError "
+        "InputError Interrupted ModelError StoreError"
+    ),
+    "daskcluster.fit": "KMeans fit_model load_model",
+    "daskcluster.metrics": "contingency_matrix gini_index purity_score",
+    "daskcluster.store": "Store open_store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names.split():
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -180,14 +180,19 @@ class Soak:
 
     @property
     def over(self) -> bool:
-        """Whether enough processes were killed; gives up when time is."""
+        """Whether enough processes were killed; gives up when the time is over."""
+        self.check_time()
+        return sum(self.kills.values()) >= self._options.kills
+
+    def check_time(self) -> None:
+        """Raise when the time is over."""
         if time.monotonic() > self._deadline:
             raise SystemExit(f"{sum(self.kills.values())} kills within the time: give more of it")
-        return sum(self.kills.values()) >= self._options.kills
 
     def _attempt(self, name: str, command: list[Any]) -> int:
         """One run of a command; a kill or two fall into it. Its exit code."""
         self._cluster.mend()
+        typical = self._typical[name]
         here = self._rng.random() < SHARE_BY_THREADS and "driver" in self._options.victims
         more = [] if here else ["--scheduler", self._cluster.address]
         with subprocess.Popen(
@@ -195,9 +200,11 @@ class Soak:
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         ) as driver:  # fmt: skip
             for _ in range(self._rng.choice(KILLS_PER_ATTEMPT) * (name in self._options.steps)):
-                if self.over or not self._waited(driver, self._typical[name]):
+                if self.over or self._ended(driver, self._rng.uniform(0.2, 1.0) * typical):
                     break
                 self._kill("driver" if here else self._victim(), driver, name)
+            while not self._ended(driver, 1.0):
+                self.check_time()
             assert driver.stderr is not None
             said = driver.stderr.read()
         self.exits[driver.returncode] += 1
@@ -209,11 +216,13 @@ class Soak:
         victims = self._options.victims
         return str(self._rng.choices(victims, [WEIGHTS[victim] for victim in victims])[0])
 
-    def _waited(self, driver: "subprocess.Popen[str]", typical: float) -> bool:
-        """Wait a random while; whether the driver is still at work."""
-        with suppress(subprocess.TimeoutExpired):
-            driver.wait(self._rng.uniform(0.2, 1.0) * typical)
-        return driver.poll() is None
+    def _ended(self, driver: "subprocess.Popen[str]", seconds: float) -> bool:
+        """Wait so long, while what has died is replaced; whether the driver is through."""
+        until = time.monotonic() + seconds
+        while driver.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+            self._cluster.mend()
+        return driver.poll() is not None
 
     def _kill(self, what: str, driver: "subprocess.Popen[str]", name: str) -> None:
         if what == "driver":
@@ -222,8 +231,6 @@ class Soak:
             driver.kill()
         else:
             self._cluster.kill(what, self._rng)
-            time.sleep(self._rng.uniform(0, 1))
-            self._cluster.mend()
         self.kills[what] += 1
         emit("kill", number=sum(self.kills.values()), what=what, during=name)
 

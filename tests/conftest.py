@@ -1,6 +1,7 @@
 """Fixtures that several modules share."""
 
 import os
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ def own_cluster():
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
         Client(made) as client,
     ):
+        # Imports keep a worker from its heartbeats, and a test's patience is short.
+        client.run(import_module, "daskcluster.assess")
         yield client
 
 

@@ -70,7 +70,7 @@ def impatient(monkeypatch):
 
 @pytest.fixture(scope="module")
 def rows():
-    return np.random.default_rng(0).integers(0, 255, (20_000, 16), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 255, (8000, 16), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -234,14 +234,13 @@ def test_several_fits_at_once_on_one_cluster(client, store, rows, calm):
     def fit(k):
         found[k] = bits(KMeans(**FIT | {"n_clusters": k}).fit(store))
 
-    threads = [threading.Thread(target=fit, args=(k,)) for k in (12, 5, 7)]
+    threads = [threading.Thread(target=fit, args=(k,)) for k in (12, 5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found[12] == calm
-    for k in (5, 7):
-        assert found[k] == bits(KMeans(**FIT | {"n_clusters": k}).fit(rows))
+    assert found[5] == bits(KMeans(**FIT | {"n_clusters": 5}).fit(rows))
 
 
 def test_several_drivers_at_once_on_one_cluster(client, store, calm, tmp_path):

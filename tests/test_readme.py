@@ -33,9 +33,9 @@ def test_its_python_runs(tmp_path, monkeypatch):
 def folder(tmp_path, monkeypatch, rng):
     """A folder with the files that the README speaks of, smaller."""
     monkeypatch.chdir(tmp_path)
-    images = rng.integers(0, 255, (300, 4, 4), dtype=np.uint8)
+    images = rng.integers(0, 255, (100, 4, 4), dtype=np.uint8)
     write_idx(tmp_path / "train-images-idx3-ubyte.gz", images)
-    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", rng.integers(0, 9, 300, dtype=np.uint8))
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", rng.integers(0, 9, 100, dtype=np.uint8))
     return tmp_path
 
 
@@ -65,7 +65,7 @@ def test_its_three_uses_run(folder):
         env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for model in ("model-100", "model-20", "model-50", "out/model"):
+    for model in ("model-5", "model-20", "model-50", "out/model"):
         assert (folder / model / "model.json").exists()
 
 

@@ -147,9 +147,11 @@ def test_on_another_number_of_workers(store, rows, tmp_path, n_workers):
     assert bits(resumed) == bits(KMeans(**OPTIONS).fit(rows))
 
 
-def test_a_fit_on_a_cluster_that_is_stopped_goes_on_by_threads(store, rows, tmp_path, client):
+def test_a_fit_on_a_cluster_that_is_stopped_goes_on_by_threads(
+    store, rows, tmp_path, client, monkeypatch
+):
     stopped(store, tmp_path / "m")
-    client.close()
+    monkeypatch.setattr("daskcluster.engine.session.active_client", lambda: None)
     resumed = fit_model(KMeans(**OPTIONS), store, tmp_path / "m", resume=True)
     assert bits(resumed) == bits(KMeans(**OPTIONS).fit(rows))
 
@@ -195,13 +197,17 @@ def test_other_data_is_refused(store, rows, tmp_path):
         fit_model(KMeans(**OPTIONS), rows[::-1] // 2, tmp_path / "m2", resume=True)
 
 
-def test_what_resume_and_overwrite_mean(store, tmp_path):
+def test_what_resume_and_overwrite_mean(store, tmp_path, capsys):
     path = tmp_path / "m"
     stopped(store, path)
     with pytest.raises(ModelError, match=r"did not end: go on with --resume, .* --overwrite"):
         fit_model(KMeans(**OPTIONS), store, path)
     with pytest.raises(ModelError, match="did not end"):
         load_model(path)
+    with pytest.raises(SystemExit) as caught:
+        main(["info", str(path)])
+    assert caught.value.code == 2
+    assert "holds a fit that did not end" in capsys.readouterr().err
     begun = fit_model(KMeans(**OPTIONS), store, path, overwrite=True)
     assert read_checkpoint(path) is None
     # A fit that is finished is not done again; one with --overwrite is.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -71,10 +72,13 @@ def check_spread(facts, repeats):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_has_an_example(name):
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert f"python scripts/{name}.py" in done.stdout
+def test_help_has_an_example(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    monkeypatch.syspath_prepend(SCRIPTS)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+    assert stop.value.code == 0
+    assert f"python scripts/{name}.py" in capsys.readouterr().out
 
 
 def test_bench_fit():
@@ -150,11 +154,11 @@ def test_bench_checkpoint():
 
 
 def test_soak():
-    events, last = run("soak", "--kills", 3, "--rows", 4000, "--seed", 5)
-    assert [kill["number"] for kill in events["kill"]] == [1, 2, 3]
+    events, last = run("soak", "--kills", 2, "--rows", 2000, "--seed", 5)
+    assert [kill["number"] for kill in events["kill"]] == [1, 2]
     (result,) = events["result"]
-    assert sum(result["kills"].values()) == 3
-    assert last == f"3 kills in {result['rounds']} rounds: all results equal"
+    assert sum(result["kills"].values()) == 2
+    assert last == f"2 kills in {result['rounds']} rounds: all results equal"
 
 
 def test_make_store_does_not_depend_on_the_number_of_rows(tmp_path):

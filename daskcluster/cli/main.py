@@ -281,7 +281,8 @@ def _run(arguments: list[str] | None) -> int:
     except InputError as error:
         return _say(f"error: {error}", EXIT_USAGE)
     except (DaskClusterError, OSError, MemoryError) as error:
-        return _say(f"error: {error or type(error).__name__}", EXIT_FAILURE)
+        kept = "; what was done is kept for --resume" if getattr(error, "kept", False) else ""
+        return _say(f"error: {error or type(error).__name__}{kept}", EXIT_FAILURE)
 
 
 def _stopped(reason: str, error: BaseException) -> int:

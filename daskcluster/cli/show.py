@@ -1,13 +1,13 @@
 """Results as JSON facts and as lines for people."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daskcluster.assess import LABELS_FORMAT, describe_labels
 from daskcluster.fit import KMeans, load_model, read_model
+from daskcluster.fit.model import is_model_folder
 from daskcluster.store import Store, open_store
 from daskcluster.store.reading import root_attributes
 
@@ -64,7 +64,7 @@ def model_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `info` prints of whatever is at ``path``."""
-    if (Path(path) / "model.json").exists():
+    if is_model_folder(path):
         return model_facts(path)
     attributes = root_attributes(os.fspath(path))
     if isinstance(attributes, dict) and attributes.get("format") == LABELS_FORMAT:

@@ -118,6 +118,11 @@ def _drop_unnamed(folder: Path) -> None:
             centers.unlink()
 
 
+def is_model_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a model is there, or a fit that did not end."""
+    return any((Path(path) / name).exists() for name in ("model.json", CHECKPOINT))
+
+
 def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``model.json`` says, checked for its format."""
     file = Path(path) / "model.json"

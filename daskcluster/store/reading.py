@@ -167,13 +167,13 @@ def root_attributes(path: str) -> Any:
     try:
         group = zarr.open_group(zarr_store(path, read_only=True), mode="r", zarr_format=3)
         attributes = group.attrs.asdict()
-        begun = any(is_build(name) for name in names(path))
+        begun = ATTRIBUTE not in attributes and any(is_build(name) for name in names(path))
     # Damaged metadata makes Zarr raise whatever its parsers can think of.
     except Exception as error:
         raise StoreError(
             f"{path} is not a daskcluster store: write one with `daskcluster convert`"
         ) from error
-    if ATTRIBUTE not in attributes and begun:
+    if begun:
         raise StoreError(
             f"{path} was begun and never sealed: run the command that writes it again, with "
             "--resume to go on or with --overwrite to start afresh"
