@@ -13,6 +13,18 @@ def pytest_xdist_auto_num_workers(config):
     return os.cpu_count() + 1
 
 
+# They take minutes, in processes of their own: whoever begins with one should not be the last.
+LONGEST_FIRST = (
+    "test_scripts", "test_batch", "test_faults", "test_same_bits", "test_cluster", "test_real_data",
+    "test_s3", "test_resume", "test_report", "test_readme", "test_hosts",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
 def _two_workers():
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:

@@ -64,7 +64,7 @@ def session(n_blocks=40):
 def impatient(monkeypatch):
     """Looks often, and calls silence what is a little late."""
     monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
-    with dask.config.set({"daskcluster.silent-timeout": "4s"}):
+    with dask.config.set({"daskcluster.silent-timeout": "5s"}):
         yield
 
 
@@ -300,7 +300,7 @@ def test_a_scheduler_that_is_killed(store, calm, tmp_path, comes_back, monkeypat
     """Its work goes on on the next one at the address, or waits in the checkpoint."""
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
-    limits = {"distributed.comm.timeouts.connect": "30s" if comes_back else "2s"}
+    limits = {"distributed.comm.timeouts.connect": "30s" if comes_back else "8s"}
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "5s")
     killed = threading.Event()
 

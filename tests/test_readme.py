@@ -65,7 +65,7 @@ def test_its_three_uses_run(folder):
         env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for model in ("model-5", "model-20", "model-50", "out/model"):
+    for model in ("model-5", "model-20", "model-12", "out/model"):
         assert (folder / model / "model.json").exists()
 
 
