@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_worker
 
-from daskcluster import KMeans, convert_npy
+from daskcluster import KMeans, convert_npy, fit_model
 from daskcluster.engine import Session, Stop, cluster, members, stoppable
 from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.errors import ClusterLost, EngineError, InputError, Interrupted
@@ -192,12 +192,12 @@ def test_a_result_lost_before_it_arrives_is_computed_again(own_cluster, monkeypa
     (tmp_path / "died").touch()
     gather = ClusterBackend._gather
 
-    def gather_after_a_death(self, step, futures):
+    def gather_after_a_death(self, step, futures, holders):
         if not (tmp_path / "killed").exists():
             (tmp_path / "killed").touch()
             os.kill(next(iter(own_cluster.run(os.getpid).values())), 9)
             time.sleep(0.5)
-        return gather(self, step, futures)
+        return gather(self, step, futures, holders)
 
     monkeypatch.setattr(ClusterBackend, "_gather", gather_after_a_death)
     with session() as run:
@@ -227,6 +227,19 @@ def test_at_the_start_workers_are_waited_for_with_a_message(no_workers, caplog):
 def test_waiting_for_workers_can_be_stopped(no_workers):
     with pytest.raises(Interrupted, match="time budget"), stoppable(Stop(0.3)), session():
         pass
+
+
+def test_a_fit_that_waits_to_go_on_keeps_its_checkpoint(no_workers, tmp_path, rng):
+    X = rng.integers(0, 255, (500, 4), dtype=np.uint8)
+    np.save(tmp_path / "rows.npy", X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("daskcluster.engine.session.active_client", lambda: None)
+        store = convert_npy(tmp_path / "rows.npy", tmp_path / "s")
+        with stoppable(Stop(1e-9)), pytest.raises(Interrupted):
+            fit_model(KMeans(3, random_state=0), store, tmp_path / "n")
+    with stoppable(Stop(0.3)), pytest.raises(Interrupted) as waiting:
+        fit_model(KMeans(3, random_state=0), store, tmp_path / "n", resume=True)
+    assert waiting.value.kept
 
 
 def test_later_no_worker_is_an_error_after_a_while(own_cluster, monkeypatch):

@@ -31,3 +31,8 @@ def aside(call: Callable[[], T], every: float, look: Callable[[], Any]) -> T:
     if errors:
         raise errors[0]
     return answer[0]
+
+
+def give_up() -> None:
+    """A ``look`` for calls that are worth one wait and no more."""
+    raise TimeoutError

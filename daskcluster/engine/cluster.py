@@ -11,7 +11,7 @@ from distributed import Client, Future, KilledWorker, wait
 from distributed.comm import CommClosedError
 
 from daskcluster.engine import members
-from daskcluster.engine.aside import aside
+from daskcluster.engine.aside import aside, give_up
 from daskcluster.engine.members import Members
 from daskcluster.engine.protocols import Reduction
 from daskcluster.engine.stopping import Stop
@@ -25,6 +25,7 @@ BROADCAST_BYTES = 64 * 1024
 # Partials go straight to the driver while they are small in total, through a tree above that.
 STRAIGHT_BYTES = 64 * 2**20
 FAN_IN = 8
+CANCEL_SECONDS = 5.0
 
 _LOST = (KilledWorker, CancelledError, CommClosedError)
 
@@ -122,7 +123,8 @@ class ClusterBackend:
     ) -> tuple[list[Outcome], list[_Attempt]]:
         """Take what is done out of ``pending``; return its outcomes, and what must run next."""
         finished, todo = self._finished(step, pending)
-        outcomes = self._gather(step, list(finished))
+        owners = {attempt.owner for attempt in finished.values()}
+        outcomes = self._gather(step, list(finished), owners)
         if outcomes is None:
             self._cancel(list(finished))
             self._members.wait(step.work)
@@ -179,7 +181,7 @@ class ClusterBackend:
                 if self._members.look_if_due(step.work) and not there <= set(self._members.threads):
                     self._cancel(futures)
                     return None
-        return self._gather(step, futures)
+        return self._gather(step, futures, there)
 
     def _finished(
         self, step: _Pass, pending: dict[Future, _Attempt]
@@ -198,15 +200,16 @@ class ClusterBackend:
         with suppress(TimeoutError, CancelledError):
             wait(futures, timeout=members.LOOK_SECONDS)
 
-    def _gather(self, step: _Pass, futures: list[Future]) -> list[Outcome] | None:
+    def _gather(
+        self, step: _Pass, futures: list[Future], holders: set[str]
+    ) -> list[Outcome] | None:
         """Results; None where some were lost with their worker before they arrived."""
         if not futures:
             return []
-        there = set(self._members.threads)
 
         def look() -> None:
             self._members.look(step.work)
-            if not there <= set(self._members.threads):
+            if not holders <= set(self._members.threads):
                 raise CancelledError
 
         # Dask would wait for ever for a lost result that only its dead owner may compute again.
@@ -239,7 +242,7 @@ class ClusterBackend:
         # With the scheduler gone there is nothing left to cancel, and another error to tell of.
         with suppress(Exception):
             if futures:
-                aside(lambda: self._client.cancel(futures, force=True), 5.0, self._stop.check)
+                aside(lambda: self._client.cancel(futures, force=True), CANCEL_SECONDS, give_up)
 
     def _again(
         self, step: _Pass, attempt: _Attempt, cause: BaseException | None = None

@@ -9,7 +9,7 @@ from distributed import Client
 from distributed.comm import CommClosedError
 from distributed.system import MEMORY_LIMIT
 
-from daskcluster.engine.aside import aside
+from daskcluster.engine.aside import aside, give_up
 from daskcluster.engine.settings import seconds
 from daskcluster.engine.stopping import Stop
 from daskcluster.engine.tasks import Work, WorkerFacts, close_here, versions, worker_facts
@@ -90,9 +90,6 @@ class Members:
 
     def close(self, run: str) -> None:
         """Let the workers forget the run; those that are gone have forgotten it already."""
-
-        def give_up() -> None:
-            raise TimeoutError
 
         def forget() -> None:
             known = self._opened.union(self._refused) - self._silent

@@ -85,7 +85,7 @@ def run_fit(
     if isinstance(options.init, np.ndarray):
         check_centers(options.init, options.n_clusters, data.n_features)
     trail = trail or NoTrail()
-    with data.session(progress) as session, saved_at_the_end(trail):
+    with saved_at_the_end(trail), data.session(progress) as session:
         session.keep(_budget(session, data, options.n_clusters, budget))
         scale = scale_of(data.known_moments(session))
         job = _Job(session, data, scale, options, trail)
