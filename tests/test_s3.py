@@ -220,7 +220,8 @@ class FarAway:
 
 def test_reading_ahead_hides_latency(store, server, monkeypatch):
     """At least three quarters of 50 ms a request."""
-    model = KMeans(n_clusters=5, init="random", n_init=1, random_state=2, max_iter=3, tol=0,
+    # Restarts, so that requests for chunks outweigh those that open the store one by one.
+    model = KMeans(n_clusters=5, init="random", n_init=4, random_state=2, max_iter=1, tol=0,
                    memory_budget=0)  # fmt: skip
 
     def seconds():
@@ -228,17 +229,18 @@ def test_reading_ahead_hides_latency(store, server, monkeypatch):
         model.fit(store.path)
         return time.perf_counter() - began
 
-    near = seconds()
+    near = min(seconds() for _ in range(2))
     proxy = FarAway(server)
     try:
         with _endpoint(monkeypatch, proxy.port):
-            far = seconds()
+            far = min(seconds() for _ in range(2))
     finally:
         proxy.close()
-    added = proxy.requests * LATENCY
-    print(f"{proxy.requests} requests, {near:.2f} s near, {far:.2f} s far, {added:.2f} s added")
+    n_requests = proxy.requests / 2
+    added = n_requests * LATENCY
+    print(f"{n_requests} requests, {near:.2f} s near, {far:.2f} s far, {added:.2f} s added")
     # A request a chunk and pass, and few besides.
-    assert 2 * 40 < proxy.requests < 6 * 40
+    assert 7 * 40 < n_requests < 11 * 40
     assert far - near < added / 4
 
 
