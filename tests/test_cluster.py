@@ -10,25 +10,13 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_worker
+from readers import IndexReader
 
 from daskcluster import KMeans, convert_npy, fit_model
 from daskcluster.engine import Session, Stop, cluster, members, stoppable
 from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.errors import ClusterLost, EngineError, InputError, Interrupted
-from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Cut
-
-
-@dataclass(frozen=True)
-class IndexReader:
-    token: str = "index"
-    in_memory = False
-
-    def read(self, block):
-        return Batch(block.start, np.arange(block.start, block.stop, dtype=np.int64)[:, None])
-
-    def identity(self):
-        return "one"
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,14 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, get_worker
+from readers import IndexReader
 
 from daskcluster import ClusterLost, KMeans, convert_npy, fit_model
 from daskcluster.engine import Session, connected, members
 from daskcluster.errors import EngineError
-from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Cut
 
 FIT = {"n_clusters": 12, "random_state": 3, "tol": 0}
-
-
-@dataclass(frozen=True)
-class Indices:
-    token: str = "indices"
-    in_memory = False
-
-    def read(self, block):
-        return Batch(block.start, np.arange(block.start, block.stop, dtype=np.int64)[:, None])
-
-    def identity(self):
-        return "one"
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ class SlowOwners:
 
 
 def session(n_blocks=40):
-    return Session(Indices(), Cut(n_blocks * 10, 10), n_blocks * 80)
+    return Session(IndexReader(), Cut(n_blocks * 10, 10), n_blocks * 80)
 
 
 @pytest.fixture
@@ -189,7 +177,7 @@ def test_two_attempts_at_the_same_time_share_no_state(client, tmp_path):
     from daskcluster.engine.tasks import Work, close_here, run_partition  # noqa: PLC0415
     from daskcluster.plan import Partition  # noqa: PLC0415
 
-    work, flag = Work("twice", Indices(), 0), tmp_path / "slow"
+    work, flag = Work("twice", IndexReader(), 0), tmp_path / "slow"
     part = Partition(Cut(10, 10), 0, 1)
     run_partition(work, Count(flag), part)
     flag.touch()
@@ -214,7 +202,7 @@ def test_a_cancelled_attempt_ends_at_its_next_block(client, tmp_path):
 
     flag = tmp_path / "slow"
     flag.touch()
-    work, found = Work("late", Indices(), 0), []
+    work, found = Work("late", IndexReader(), 0), []
     part = Partition(Cut(400, 10), 0, 40)
     thread = threading.Thread(target=lambda: found.append(run_partition(work, Count(flag), part)))
     thread.start()
