@@ -7,7 +7,7 @@ import numpy as np
 
 from daskcluster.engine import Session
 from daskcluster.kernels.moments import Extremes, Moments, SumMoments, exponent_above
-from daskcluster.kernels.nearest import EASY_EXPONENT, Frame
+from daskcluster.kernels.nearest import EASY_EXPONENT, Frame, centered
 from daskcluster.plan import INTEGER_BOUNDS
 
 
@@ -48,4 +48,4 @@ def scale_of(moments: Moments) -> Scale:
         shift = means.astype(np.float32) if offset else None
     if shift is not None and not np.isfinite(shift).all():
         shift = None
-    return Scale(moments, Frame(shift, exponent), squares, variance)
+    return Scale(moments, centered(Frame(shift, exponent), means), squares, variance)

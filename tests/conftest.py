@@ -3,9 +3,19 @@
 import os
 from importlib import import_module
 
+import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+
+# As Dask's own suite does: workers are forked off a process that has imported what they need.
+# Dask looks once, when it is imported.
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+from distributed import Client, LocalCluster  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# A machine may be busy: how long an example takes says nothing.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -9,8 +9,9 @@ from hypothesis.extra import numpy as hnp
 
 from daskcluster.fit.data import array_dataset
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.moments import exponent_above
 from daskcluster.kernels.nearest import Frame, frame_of
-from daskcluster.plan import INTEGER_BOUNDS, ROW_TYPES, Cut
+from daskcluster.plan import INTEGER_BOUNDS, ROW_TYPES, Cut, sum_grid
 
 CHECK = settings(max_examples=60, deadline=None)
 FEW = settings(max_examples=25, deadline=None)
@@ -70,6 +71,12 @@ def centers_for(draw, table, max_clusters=5):
             a = centers[draw(st.integers(0, len(centers) - 1))]
         centers.append(a)
     return np.array(centers)
+
+
+def grid_for(table):
+    """The grid of a table's sums."""
+    largest = float(np.abs(table.astype(np.float64)).max())
+    return sum_grid(len(table), table.dtype.name, exponent_above(largest))
 
 
 def frames_for(centers):

@@ -77,7 +77,7 @@ def test_fit_json(folder, tmp_path, capsys):
     assert len(facts["history"]) == facts["n_iter"]
     assert facts["build"] == open_store(folder / "s").info.build
     assert facts["init"] == "k-means++"
-    assert facts["algorithm"] == "lloyd"
+    assert facts["algorithm"] == "auto"
     loaded = load_model(tmp_path / "m")
     assert (loaded.inertia_, loaded.n_iter_) == (facts["inertia"], facts["n_iter"])
 

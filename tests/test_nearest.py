@@ -10,8 +10,6 @@ from strategies import CHECK, centers_for, frames_for, tables
 from daskcluster.kernels.nearest import Frame, Nearest, frame_of
 from daskcluster.plan import ROW_TYPES, tile_rows
 
-ROUNDED = reference.Fraction(1, 2**23)  # relative error of a row in float32
-
 
 def check(rows, centers, frames=None):
     """Labels in all frames equal the oracle's; returns them."""
@@ -37,17 +35,27 @@ def test_labels_in_every_frame(table, data):
 
 @given(tables(max_rows=12), st.data())
 @CHECK
-def test_norms_are_upper_bounds(table, data):
+def test_bounds_hold_in_exact_arithmetic(table, data):
     centers = data.draw(centers_for(table))
+    own = reference.fractions(centers)
+    labels = reference.nearest(table, centers)
     for frame in frames_for(centers):
-        norms = Nearest(centers, frame).labels(table)[1]
-        # The true norm of the moved rows, in exact arithmetic; infinity bounds everything.
-        shift = [0.0] * table.shape[1] if frame.shift is None else frame.shift.tolist()
-        origin = reference.fractions([shift])[0]
-        scale = reference.Fraction(4) ** frame.exponent
-        for row, norm in zip(reference.fractions(table), norms.tolist(), strict=True):
-            square = reference.distance(row, origin) / scale
-            assert norm == np.inf or square * (1 - ROUNDED) ** 2 <= reference.Fraction(norm) ** 2
+        found = Nearest(centers, frame).find(table)
+        scale = reference.Fraction(2) ** frame.exponent
+        shift = np.zeros(table.shape[1]) if frame.shift is None else frame.shift
+        middle = [
+            s + m * scale
+            for s, m in zip(*reference.fractions([shift, frame.middle_of(len(shift))]), strict=True)
+        ]
+        for i, row in enumerate(reference.fractions(table)):
+            squares = [reference.distance(row, center) / scale**2 for center in own]
+            mine = squares.pop(labels[i])
+            square = reference.distance(row, middle) / scale**2
+            for bound, value in ((found.norms[i], square), (found.radii[i], mine)):
+                assert not bound < np.inf or value <= reference.Fraction(float(bound)) ** 2
+            gap = found.gaps[i]
+            if squares and gap > -np.inf:
+                assert reference.Fraction(float(gap)) <= min(squares) - mine
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e6])

@@ -159,7 +159,7 @@ def info(path: str, output: Output) -> None:
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given."
 )
-@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="lloyd", show_default=True)
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
 @click.option(
     "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
 )

@@ -2,7 +2,8 @@
 
 A task pops a block's state, works, and puts it back, so two attempts can never share one. Decoded
 blocks are kept up to a byte budget: the first that come stay, because a pass that goes round and
-round would drive every block out of a cache that forgets the oldest.
+round would drive every block out of a cache that forgets the oldest. Where not all fit, a reduction
+that can tell which rows it will need again has those kept, a share of every block.
 """
 
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from daskcluster.engine.protocols import Reader, Sized
+from daskcluster.engine.protocols import Reader, Rows
 
 IDLE_SECONDS = 600.0
 _ENDED_REMEMBERED = 64
@@ -27,7 +28,7 @@ class ProcessMemory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._states: dict[StateKey, Any] = {}
-        self._blocks: dict[BlockKey, Sized] = {}
+        self._blocks: dict[BlockKey, Rows] = {}
         self._kept = 0
         self._readers: dict[str, Reader] = {}
         self._runs: dict[str, str] = {}
@@ -75,17 +76,24 @@ class ProcessMemory:
                 self._used[key[0]] = time.monotonic()
                 self._states[key] = state
 
-    def get_block(self, key: BlockKey) -> Sized | None:
+    def get_block(self, key: BlockKey, rows: Any = None) -> Rows | None:
+        """A block that is kept, or some of its rows; None where any that is wanted is not."""
         with self._lock:
-            return self._blocks.get(key)
+            kept = self._blocks.get(key)
+        if kept is None or kept.picked is None:
+            return kept
+        return None if rows is None else kept.pick(rows)
 
-    def keep_block(self, key: BlockKey, batch: Sized, budget: int) -> None:
-        """Keep a decoded block if the budget of this process allows."""
+    def keep_block(self, key: BlockKey, batch: Rows, budget: int) -> None:
+        """Keep a block, or rows of it in its place, if the budget of this process allows."""
         with self._lock:
-            wanted = key not in self._blocks and key[0] in self._runs.values()
-            if wanted and self._kept + batch.nbytes <= budget:
+            before = self._blocks.get(key)
+            if before is not None and batch.picked is None:
+                return
+            more = batch.nbytes - (0 if before is None else before.nbytes)
+            if key[0] in self._runs.values() and self._kept + more <= budget:
                 self._blocks[key] = batch
-                self._kept += batch.nbytes
+                self._kept += more
 
     def bytes_kept(self) -> int:
         """Bytes of decoded blocks held now."""

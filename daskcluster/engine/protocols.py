@@ -5,11 +5,19 @@ from typing import Any, Protocol
 from daskcluster.plan import Block
 
 
-class Sized(Protocol):
-    """Anything that says how many decoded bytes it holds."""
+class Rows(Protocol):
+    """What was read of a block: all of its rows, or some."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Decoded bytes."""
+
+    @property
+    def picked(self) -> Any:
+        """Which rows of the block these are; None for all."""
+
+    def pick(self, indices: Any) -> "Rows | None":
+        """Copies of some rows, by their ascending place in the block; None if one is not here."""
 
 
 class Reader(Protocol):
@@ -23,7 +31,7 @@ class Reader(Protocol):
     def in_memory(self) -> bool:
         """Whether the rows are in this process already, so that nothing is decoded or kept."""
 
-    def read(self, block: Block) -> Sized:
+    def read(self, block: Block) -> Rows:
         """The block's rows; raises what a damaged or missing file deserves."""
 
     def identity(self) -> str:
@@ -46,3 +54,18 @@ class Reduction(Protocol):
 
     def merge(self, a: Any, b: Any) -> Any:
         """Add two partials; associative and commutative to the last bit."""
+
+
+class Sparing(Reduction, Protocol):
+    """A reduction that says, before a block is read, which of its rows it must see."""
+
+    def ask(self, state: Any) -> Any:
+        """From a block's state (None when absent) to what its step gets in the state's place.
+
+        Its attribute ``rows`` holds ascending places in the block, or None for all. Where they are
+        no rows, nothing is read, and the step gets None for a batch; where all are in memory, it
+        may get these or more.
+        """
+
+    def likely(self, state: Any, n: int) -> Any:
+        """The ``n`` rows, fewer than all, that are most likely to be asked for next: ascending."""

@@ -150,7 +150,8 @@ class Session:
 
     def keep(self, memory_budget: int) -> None:
         """From now on each process may keep so many bytes of decoded blocks."""
-        self._work = replace(self._work, budget=memory_budget)
+        share = memory_budget * self.n_processes / self.data_bytes
+        self._work = replace(self._work, budget=memory_budget, share=share)
 
     @property
     def passes(self) -> float:

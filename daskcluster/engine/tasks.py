@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from daskcluster.engine.memory import BLAS, MEMORY
-from daskcluster.engine.protocols import Reader, Reduction, Sized
+from daskcluster.engine.protocols import Reader, Reduction, Rows
 from daskcluster.plan import Block, Partition
 
 # A task ends after this long and is followed by the next range, so that progress, stop flags and
@@ -31,6 +31,8 @@ class Work:
     """Bytes of decoded blocks that the process may keep."""
     ahead: int = 1
     """Blocks that a task may have read, or be reading, before it needs them."""
+    share: float = 0.0
+    """The part of the data that the budgets hold: of each block so many rows, where below 1."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ def run_partition(
     def ends() -> bool:
         return time.monotonic() > deadline or stops() or MEMORY.has_ended(work.run)
 
-    for block, batch, fresh in _read_ahead(work, reader, blocks, ends):
-        one = _step(work, job, block, batch)
-        partial = one if partial is None else job.merge(partial, one)
+    for one in _read_ahead(work, reader, job, blocks, ends):
+        step, fresh = _step(work, job, one)
+        partial = step if partial is None else job.merge(partial, step)
         decoded += fresh
-        reached = block.index + 1
+        reached = one.block.index + 1
         if on_rows is not None:
-            on_rows(block.stop - block.start)
+            on_rows(one.block.stop - one.block.start)
     done = Partition(blocks.cut, blocks.low, reached)
     rest = (Partition(blocks.cut, reached, blocks.high),) if reached < blocks.high else ()
     return Outcome(partial, (done,), rest, decoded)
@@ -93,23 +95,46 @@ def merge_outcomes(job: Reduction, *outcomes: Outcome) -> Outcome:
     )
 
 
-def _step(work: Work, job: Reduction, block: Block, batch: Sized) -> Any:
-    if job.state_kind is None:
-        return job.step(batch, None)[0]
-    key = (work.run, job.state_kind, block.index)
-    partial, state = job.step(batch, MEMORY.pop_state(key))
-    MEMORY.put_state(key, state)
-    return partial
+@dataclass(frozen=True)
+class _Coming:
+    """A block on its way."""
+
+    block: Block
+    state: Any
+    """What its step gets beside its rows."""
+    rows: Future[tuple[Rows | None, int]]
+    """With the bytes decoded for them."""
+
+
+def _step(work: Work, job: Reduction, coming: _Coming) -> tuple[Any, int]:
+    batch, fresh = coming.rows.result()
+    partial, state = job.step(batch, coming.state)
+    if job.state_kind is not None:
+        if fresh and _spares(job) and work.share < 1:
+            _keep_likely(work, job, coming.block, batch, state)
+        MEMORY.put_state((work.run, job.state_kind, coming.block.index), state)
+    return partial, fresh
+
+
+def _spares(job: Reduction) -> bool:
+    return hasattr(job, "ask")
+
+
+def _keep_likely(work: Work, job: Any, block: Block, batch: Any, state: Any) -> None:
+    n = int(work.share * (block.stop - block.start))
+    if n > 0:
+        some = batch.pick(job.likely(state, n))
+        MEMORY.keep_block(_key(work.reader, block), some, work.budget)
 
 
 def _read_ahead(
-    work: Work, reader: Reader, blocks: Partition, ends: Callable[[], bool]
-) -> Iterator[tuple[Block, Sized, int]]:
-    """Blocks with their rows and the bytes decoded for them; the next are read during the step.
+    work: Work, reader: Reader, job: Reduction, blocks: Partition, ends: Callable[[], bool]
+) -> Iterator[_Coming]:
+    """The blocks in order; the next are read during the step.
 
     One ahead is enough for a disk; of storage that is far away many must be on their way at once.
     """
-    coming = deque([_coming(work, reader, blocks.cut.block(blocks.low))])
+    coming = deque([_coming(work, reader, job, blocks.cut.block(blocks.low))])
     following = blocks.low + 1
     ahead = 0 if reader.in_memory else work.ahead
     for block in blocks:
@@ -117,34 +142,50 @@ def _read_ahead(
         if not ends():
             until = max(min(block.index + 1 + ahead, blocks.high), following)
             new = map(blocks.cut.block, range(following, until))
-            coming.extend(_coming(work, reader, one) for one in new)
+            coming.extend(_coming(work, reader, job, one) for one in new)
             following = until
         if not coming:
             return
-        batch, fresh = coming.popleft().result()
-        yield block, batch, fresh
+        yield coming.popleft()
 
 
-def _coming(work: Work, reader: Reader, block: Block) -> Future[tuple[Sized, int]]:
-    """The block to come; at once, and in this thread, where it is in memory."""
-    there: Future[tuple[Sized, int]] = Future()
-    if reader.in_memory:
-        there.set_result((reader.read(block), 0))
-        return there
-    kept = MEMORY.get_block((reader.token, block.start, block.stop))
-    if kept is None:
-        return _readers().submit(_load, work, reader, block)
+def _coming(work: Work, reader: Reader, job: Any, block: Block) -> _Coming:
+    """The block to come; at once, and in this thread, where it is in memory or not needed."""
+    state = None
+    if job.state_kind is not None:
+        state = MEMORY.pop_state((work.run, job.state_kind, block.index))
+    if not _spares(job):
+        return _Coming(block, state, _rows(work, reader, block, None, whole=True))
+    asked = job.ask(state)
+    return _Coming(block, asked, _rows(work, reader, block, asked.rows, whole=work.share >= 1))
+
+
+def _rows(
+    work: Work, reader: Reader, block: Block, wanted: Any, *, whole: bool
+) -> Future[tuple[Rows | None, int]]:
+    there: Future[tuple[Rows | None, int]] = Future()
+    kept = None
+    if wanted is None or len(wanted):
+        if reader.in_memory:
+            kept = reader.read(block)
+        elif (kept := MEMORY.get_block(_key(reader, block), wanted)) is None:
+            return _readers().submit(_load, work, reader, block, whole)
     there.set_result((kept, 0))
     return there
 
 
-def _load(work: Work, reader: Reader, block: Block) -> tuple[Sized, int]:
-    key = (reader.token, block.start, block.stop)
+def _load(work: Work, reader: Reader, block: Block, whole: bool) -> tuple[Rows, int]:
+    key = _key(reader, block)
     if (kept := MEMORY.get_block(key)) is not None:
         return kept, 0
     batch = reader.read(block)
-    MEMORY.keep_block(key, batch, work.budget)
+    if whole:
+        MEMORY.keep_block(key, batch, work.budget)
     return batch, batch.nbytes
+
+
+def _key(reader: Reader, block: Block) -> tuple[str, int, int]:
+    return (reader.token, block.start, block.stop)
 
 
 @cache

@@ -28,7 +28,7 @@ from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.plan import ROW_TYPES
 
 INITS = ("k-means++", "random")
-ALGORITHMS = ("lloyd",)
+ALGORITHMS = ("auto", "lloyd", "hamerly")
 
 # The first is what lists and unsupported types become; all others stay as they are.
 _ARRAY_TYPES = ["float64", *(name for name in ROW_TYPES if name != "float64")]
@@ -56,7 +56,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     verbose : int, default=0
         1 shows progress on stderr.
     random_state : int, RandomState instance or None, default=None
-    algorithm : {'lloyd'}, default='lloyd'
+    algorithm : {'auto', 'lloyd', 'hamerly'}, default='auto'
+        'lloyd' compares every row with every centre; the others leave alone what provably keeps
+        its label. No result depends on it.
     memory_budget : int, str or None, default=None
         Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
         reads every block anew, None takes a share of the memory. No result depends on it.
@@ -104,7 +106,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         tol: float = 1e-4,
         verbose: int = 0,
         random_state: Any = None,
-        algorithm: str = "lloyd",
+        algorithm: str = "auto",
         memory_budget: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters

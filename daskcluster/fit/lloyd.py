@@ -73,13 +73,15 @@ def lloyd(
     max_iter: int,
     tol: float,
     restart: int = 0,
+    bounded: bool = True,
     keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Lloyd:
     """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
 
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
-    ``keep`` is given the state after every iteration.
+    ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
+    provably keep their label.
     """
     grid = scale.moments.sum_grid
     # Labels of another restart must never pass for those of the iteration before.
@@ -87,7 +89,7 @@ def lloyd(
 
     def assign(title: str) -> HardPartial:
         place = clock + len(run.history) + 1
-        job = Assign(run.centers, run.previous, place, scale.frame, grid)
+        job = Assign(run.centers, run.previous, place, scale.frame, grid, bounded)
         change: HardPartial = session.reduce(job, title)
         run.add(change)
         return change

@@ -166,7 +166,8 @@ class _Job:
             run = Progression.from_state(state["lloyd"])
         return lloyd(
             self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
-            restart=restart, keep=lambda state: self._keep(lloyd=state, seeds=None),
+            restart=restart, bounded=options.algorithm != "lloyd",
+            keep=lambda state: self._keep(lloyd=state, seeds=None),
         )  # fmt: skip
 
     def _initial(self, restart: int, before: State | None) -> Floats:

@@ -6,19 +6,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Indices = npt.NDArray[np.intp]
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows ``start`` to ``start + len(rows)`` of the data."""
+    """Rows ``start`` to ``start + len(rows)`` of the data, or some of those of a block."""
 
     start: int
-    """Absolute index of the first row."""
+    """Absolute index of the block's first row."""
     rows: npt.NDArray[Any]
     """Shape (n, n_features), C-contiguous, in the type in which they are stored."""
     labels: npt.NDArray[np.int32] | None = None
     """True classes as codes, shape (n,), -1 where unknown; None unless asked for."""
+    picked: Indices | None = None
+    """Which rows of the block these are, ascending; None for all of them."""
+
+    def pick(self, indices: Indices) -> "Batch | None":
+        """Copies of some rows, by their ascending place in the block; None if one is not here."""
+        places = indices
+        if self.picked is not None:
+            places = np.searchsorted(self.picked, indices)
+            if len(indices) and (
+                places[-1] >= len(self.picked) or (self.picked[places] != indices).any()
+            ):
+                return None
+        labels = None if self.labels is None else self.labels[places]
+        return Batch(self.start, self.rows[places], labels, indices)
 
     @property
     def nbytes(self) -> int:
         """Decoded bytes."""
-        return self.rows.nbytes + (0 if self.labels is None else self.labels.nbytes)
+        arrays = (self.rows, self.labels, self.picked)
+        return sum(array.nbytes for array in arrays if array is not None)

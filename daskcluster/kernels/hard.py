@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 
 from daskcluster.kernels import exact
-from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.nearest import Floats, Frame, Labels, Nearest, Rows, Singles
+from daskcluster.kernels.batch import Batch, Indices
+from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.nearest import Floats, Found, Frame, Labels, Nearest, Rows, Singles
 from daskcluster.plan import Grid
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
@@ -15,17 +16,29 @@ _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums 
 
 @dataclass
 class HardState:
-    """What a worker remembers of a block: 8 bytes a row. Rebuilt from the centres when lost."""
+    """What a worker remembers of a block: 16 bytes a row. Rebuilt from the centres when lost."""
 
     iteration: int
-    """The iteration whose centres the labels belong to."""
+    """The iteration whose centres all of it belongs to."""
     labels: Labels
     norms: Singles
-    """Upper bounds on the rows' norms in the frame."""
+    gaps: Singles
+    radii: Singles
+    """As in `nearest.Found`."""
 
     @property
     def nbytes(self) -> int:
-        return self.labels.nbytes + self.norms.nbytes
+        arrays = (self.labels, self.norms, self.gaps, self.radii)
+        return sum(array.nbytes for array in arrays)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A block's state, and the rows that its step must see."""
+
+    state: HardState | None
+    rows: Indices | None
+    """Ascending places in the block; None for all."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,18 @@ class HardPartial:
     """Shape (n_clusters,)."""
     changed: int
     """Rows whose label changed."""
+    seen: int = 0
+    """Rows that were compared with all centres."""
 
 
 def merge_hard(a: HardPartial, b: HardPartial) -> HardPartial:
     """Add two partials; exact, associative and commutative."""
-    if not b.changed:  # most blocks, late in a fit
-        return a
-    return HardPartial(exact.carry(a.sums + b.sums), a.counts + b.counts, a.changed + b.changed)
+    seen = a.seen + b.seen
+    if not (a.changed and b.changed):  # most blocks, late in a fit
+        moving = a if a.changed else b
+        return HardPartial(moving.sums, moving.counts, moving.changed, seen)
+    sums = exact.carry(a.sums + b.sums)
+    return HardPartial(sums, a.counts + b.counts, a.changed + b.changed, seen)
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,8 @@ class Assign:
     iteration: int
     frame: Frame
     grid: Grid
+    bounded: bool = True
+    """Whether rows that provably keep their label are left alone."""
     state_kind: str | None = "hard"
 
     @property
@@ -76,46 +96,106 @@ class Assign:
         assert self.previous is not None
         return Nearest(self.previous, self.frame)
 
-    def step(self, batch: Batch, state: HardState | None) -> tuple[HardPartial, HardState]:
-        norms = state.norms if state else None
-        labels, norms = self.nearest.labels(batch.rows, norms)
-        before = self._labels_before(batch.rows, state, norms)
-        partial = moved(batch.rows, before, labels, len(self.centers), self.grid)
-        return partial, HardState(self.iteration, labels, norms)
+    @cached_property
+    def drift(self) -> Drift:
+        assert self.previous is not None
+        return Drift(self.previous, self.centers, self.frame)
 
-    def _labels_before(self, rows: Rows, state: HardState | None, norms: Singles) -> Labels | None:
+    def ask(self, state: HardState | None) -> Asked:
+        """Bring the bounds up to date; the rows for which they no longer hold must be seen."""
+        if not (self.bounded and self._follows(state)):
+            return Asked(state, None)
+        assert state is not None
+        state.gaps, state.radii = self.drift.widen(state.labels, state.gaps, state.radii)
+        return Asked(state, np.flatnonzero(~(state.gaps > 0)))
+
+    def likely(self, state: HardState, n: int) -> Indices:
+        """The ``n`` rows most likely to be asked for next."""
+        return np.sort(np.argpartition(state.gaps, n)[:n])
+
+    def step(self, batch: Batch | None, asked: Asked | None) -> tuple[HardPartial, HardState]:
+        """Label the rows of a block, or those asked for (None where that is none)."""
+        state = None if asked is None else asked.state
+        if asked is None or asked.rows is None or state is None:
+            assert batch is not None
+            return self._step_all(batch, state)
+        state.iteration = self.iteration
+        if batch is None:
+            return self._nothing(), state
+        at = asked.rows if batch.picked is None else None
+        before = state.labels[asked.rows]
+        found = self.nearest.find(batch.rows, state.norms[asked.rows], at)
+        partial = self._moved(batch.rows, before, found.labels, at)
+        state.labels[asked.rows] = found.labels
+        state.gaps[asked.rows] = found.gaps
+        state.radii[asked.rows] = found.radii
+        return partial, state
+
+    def _step_all(self, batch: Batch, state: HardState | None) -> tuple[HardPartial, HardState]:
+        found = self.nearest.find(batch.rows, state.norms if state else None)
+        before = self._labels_before(batch.rows, state, found)
+        partial = self._moved(batch.rows, before, found.labels, None)
+        return partial, HardState(
+            self.iteration, found.labels, found.norms, found.gaps, found.radii
+        )
+
+    def _follows(self, state: HardState | None) -> bool:
+        """Whether a state is that of ``previous``."""
+        same = state is not None and state.iteration == self.iteration - 1
+        return same and self.previous is not None
+
+    def _labels_before(self, rows: Rows, state: HardState | None, found: Found) -> Labels | None:
         if self.previous is None:
             return None
-        if state is not None and state.iteration == self.iteration - 1:
+        if state is not None and self._follows(state):
             return state.labels
-        return self.nearest_before.labels(rows, norms)[0]
+        return self.nearest_before.find(rows, found.norms).labels
+
+    def _moved(
+        self, rows: Rows, before: Labels | None, after: Labels, at: Indices | None
+    ) -> HardPartial:
+        return moved(rows, before, after, len(self.centers), self.grid, at)
+
+    def _nothing(self) -> HardPartial:
+        k, d = self.centers.shape
+        zeros = np.zeros((self.grid.n_limbs, k, d), dtype=np.int64)
+        return HardPartial(zeros, np.zeros(k, dtype=np.int64), 0)
 
     def merge(self, a: HardPartial, b: HardPartial) -> HardPartial:
         return merge_hard(a, b)
 
 
 def moved(
-    rows: Rows, before: Labels | None, after: Labels, n_clusters: int, grid: Grid
+    rows: Rows,
+    before: Labels | None,
+    after: Labels,
+    n_clusters: int,
+    grid: Grid,
+    at: Indices | None = None,
 ) -> HardPartial:
-    """Sums and counts that rows carry from the clusters ``before`` to the clusters ``after``."""
+    """Sums and counts that rows carry from the clusters ``before`` to the clusters ``after``.
+
+    Labels are those of the rows ``at`` some places, or of all.
+    """
     sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
     if before is None:
-        picked, count = None, len(rows)
+        picked, count = None, len(after)
         counts = np.bincount(after, minlength=n_clusters)
     else:
         picked = np.flatnonzero(before != after)
         count = len(picked)
         if not count:
-            return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0)
+            return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0, len(after))
         counts = np.bincount(after[picked], minlength=n_clusters)
         counts -= np.bincount(before[picked], minlength=n_clusters)
     for start in range(0, count, _RUN):
         run = slice(start, start + _RUN) if picked is None else picked[start : start + _RUN]
         sums += _run_sums(
-            rows[run], None if before is None else before[run], after[run], n_clusters, grid
-        )
+            rows[run] if at is None else rows[at[run]],
+            None if before is None else before[run], after[run], n_clusters, grid,
+        )  # fmt: skip
         exact.carry(sums)
-    return HardPartial(sums, counts.astype(np.int64), count)
+    return HardPartial(sums, counts.astype(np.int64), count, len(after))
 
 
 def _run_sums(

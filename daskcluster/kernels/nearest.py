@@ -4,14 +4,15 @@ A row's best two float32 scores decide its label when they differ by more than t
 bound on their rounding errors. The rows left are decided by float64 products with the float64
 bound, and what is left then by integers. No approximation reaches a result.
 
-Scores are squared distances less what all centres share: with ``r = x - shift``,
-``c_j - shift = w_j + v`` and ``v`` the mean of the shifted centres,
-``||x - c_j||^2 = ||w_j + v||^2 - 2 r . w_j + (a term without j)``.
+Scores are squared distances less what all centres share: with ``r = x - shift`` and
+``c_j - shift = w_j + m``, where ``m`` is the frame's middle,
+``||x - c_j||^2 = ||w_j + m||^2 - 2 r . w_j + (a term without j)``, and that term is
+``||r - m||^2 - ||m||^2``.
 Errors of a product of length d follow Higham, *Accuracy and Stability of Numerical Algorithms*,
 section 3.1: ``gamma_d = d u / (1 - d u)`` for any order of summation, with or without FMA.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +42,12 @@ class Frame:
     """float32 column means, shape (n_features,), where an offset would spoil the bound."""
     exponent: int
     """Chosen so that scaled values neither overflow nor vanish in float32; 0 for most data."""
+    middle: Floats | None = None
+    """A point of the frame that is near the rows, shape (n_features,); None is its origin."""
+
+    def middle_of(self, n_features: int) -> Floats:
+        """The middle, float64 of shape (n_features,)."""
+        return np.zeros(n_features) if self.middle is None else self.middle
 
     def rows64(self, rows: Rows, out: Floats | None = None) -> Floats:
         """Rows in the frame as float64, each element rounded at most once."""
@@ -62,21 +69,27 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class _Scores:
+class Scores:
     """Centres prepared in one precision, and ``margin = slope * ||r|| + offset`` for its errors."""
 
     weights: npt.NDArray[Any]
+    """The centres less the frame's middle, shape (n_clusters, n_features)."""
     squares: npt.NDArray[Any]
+    """Squared norms of the centres less their mean, shape (n_clusters,)."""
+    lift: float
+    """What a score lacks, beside ``||r - m||^2``, to be a squared distance."""
+    away: float
+    """Norm of the middle."""
     slope: float
     offset: float
     reach: float
     """Norm of a row beyond which a product, or a sum on the way to it, may overflow."""
 
-    def margin(self, norms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """By how much two scores of rows of such norms must differ to decide."""
+    def margin(self, lengths: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """By how much two scores of rows of norms up to ``lengths`` must differ to decide."""
         kind = self.weights.dtype.type
-        margin: npt.NDArray[Any] = kind(self.slope) * norms + kind(self.offset)
-        margin[norms > self.reach] = np.inf
+        margin: npt.NDArray[Any] = kind(self.slope) * lengths + kind(self.offset)
+        margin[lengths > self.reach] = np.inf
         return margin
 
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -86,21 +99,24 @@ class _Scores:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _prepare(centers: Floats, frame: Frame, dtype: Any) -> _Scores:
+def _prepare(centers: Floats, frame: Frame, dtype: Any) -> Scores:
     """What overflows here becomes infinite or NaN, and leaves every row to exact arithmetic."""
     d = centers.shape[1]
     unit = float(np.finfo(dtype).eps) / 2
     # Gradual underflow or flush to zero costs at most this much an element.
     tiny = float(np.finfo(dtype).tiny)
     moved = frame.rows64(centers)
-    middle = moved.mean(axis=0)
+    middle = frame.middle_of(d)
+    away = float(np.sqrt(middle @ middle)) * _SAFETY
     weights = moved - middle
     squares = np.einsum("ij,ij->i", moved, moved)
     squares_error = (d + 4) * 2.0**-53 * float(squares.max())
+    lift = float(squares.mean()) - float(middle @ middle)
     squares = squares - squares.mean()
     longest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights).max()))
     # The weights are differences: they err in proportion to what was subtracted, once each way.
-    weights_error = 2 * 2.0**-53 * float(np.sqrt(np.einsum("ij,ij->i", moved, moved).max()))
+    subtracted = float(np.sqrt(np.einsum("ij,ij->i", moved, moved).max())) + away
+    weights_error = 2 * 2.0**-53 * subtracted
     # Two units for the rows, two for the weights, four for the last sum and the comparison.
     gamma = (d + 8) * unit / (1 - (d + 8) * unit)
     slope = 4 * (gamma * longest + weights_error) * _SAFETY + 2 * d * tiny
@@ -111,18 +127,43 @@ def _prepare(centers: Floats, frame: Frame, dtype: Any) -> _Scores:
     if float(np.abs(squares).max()) > top:
         offset = np.inf
     reach = top / max(longest, 1.0)
-    return _Scores(weights.astype(dtype), squares.astype(dtype), slope, offset, reach)
+    return Scores(weights.astype(dtype), squares.astype(dtype), lift, away, slope, offset, reach)
 
 
 def frame_of(centers: Floats) -> Frame:
     """A frame for rows that resemble the centres, where nothing else is known of them."""
     exponent = int(np.frexp(np.abs(centers).max())[1])
-    if abs(exponent) > EASY_EXPONENT:
-        return Frame(None, exponent)
-    middle = centers.mean(axis=0)
-    spread = float(np.square(centers - middle).sum(axis=1).mean())
-    offset = float(np.square(middle).sum()) > 4 * spread
-    return Frame(middle.astype(np.float32) if offset else None, 0)
+    exponent = exponent if abs(exponent) > EASY_EXPONENT else 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle = centers.mean(axis=0)
+        spread = float(np.square(centers - middle).sum(axis=1).mean())
+        offset = exponent == 0 and float(np.square(middle).sum()) > 4 * spread
+    return centered(Frame(middle.astype(np.float32) if offset else None, exponent), middle)
+
+
+def centered(frame: Frame, point: Floats) -> Frame:
+    """The frame with its middle at ``point``, given in the coordinates of the rows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle = frame.rows64(point[np.newaxis])[0]
+    return replace(frame, middle=middle if np.isfinite(middle).all() else None)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at all centres says of rows; arrays of shape (n,).
+
+    Distances are Euclidean and in the frame; squares of them overflow to infinity, which bounds
+    nothing and so is safe.
+    """
+
+    labels: Labels
+    norms: Singles
+    """Upper bounds on the rows' distances from the frame's middle."""
+    gaps: Singles
+    """Lower bounds on ``||x - c_j||^2 - ||x - c_label||^2`` over all other centres; NaN or 0 where
+    nothing is known."""
+    radii: Singles
+    """Upper bounds on ``||x - c_label||``."""
 
 
 class Nearest:
@@ -138,53 +179,71 @@ class Nearest:
         first = {row.tobytes(): i for i, row in reversed(list(enumerate(centers + 0.0)))}
         self.kept = np.array(sorted(first.values()), dtype=np.int32)
         self.centers = np.ascontiguousarray(centers[self.kept])
+        self.repeats = len(self.kept) < len(centers)
         self.frame = frame
 
     @cached_property
-    def _single(self) -> _Scores:
+    def single(self) -> Scores:
+        """The centres in float32."""
         return _prepare(self.centers, self.frame, np.float32)
 
     @cached_property
-    def _double(self) -> _Scores:
+    def _double(self) -> Scores:
         return _prepare(self.centers, self.frame, np.float64)
 
     def labels(self, rows: Rows, norms: Singles | None = None) -> tuple[Labels, Singles]:
-        """Labels (n,) int32 and upper bounds (n,) float32 on the rows' norms in the frame.
+        """Labels (n,) int32 and norms (n,) float32 as in `Found`."""
+        found = self.find(rows, norms)
+        return found.labels, found.norms
 
-        ``norms``, when given, are those of an earlier call on the same rows.
+    def find(
+        self, rows: Rows, norms: Singles | None = None, at: npt.NDArray[np.intp] | None = None
+    ) -> Found:
+        """Labels and bounds of rows (n, n_features), or of those ``at`` some places.
+
+        ``norms``, when given, are those of an earlier call on the same rows in the same frame.
         """
-        known = norms is not None
-        norms = norms if norms is not None else np.empty(len(rows), dtype=np.float32)
-        local = np.zeros(len(rows), dtype=np.int32)
-        unsure = [
-            self._label_tile(rows[t], local[t], norms[t], known) + t.start
-            for t in self._tiles(rows)
-        ]
-        left = np.concatenate(unsure) if unsure else np.empty(0, dtype=np.intp)
-        for start in range(0, len(left), 1024):
-            pick = left[start : start + 1024]
-            local[pick] = self._decide(rows[pick])
-        return self.kept[local], norms
+        n, known = len(rows) if at is None else len(at), norms is not None
+        norms = norms if norms is not None else np.empty(n, dtype=np.float32)
+        found = Found(np.zeros(n, dtype=np.int32), norms, *np.empty((2, n), dtype=np.float32))
+        unsure = [np.empty(0, dtype=np.intp)]
+        for run in self._tiles(n, rows.shape[1]):
+            tile = rows[run] if at is None else rows[at[run]]
+            unsure.append(self._label_tile(tile, run, found, known) + run.start)
+        left = np.concatenate(unsure)
+        found.labels[left] = self.decide(rows[left if at is None else at[left]])
+        found.labels[:] = self.kept[found.labels]
+        if self.repeats:
+            # Of centres that are equal now one may leave: the others are as near to its rows.
+            found.gaps[:] = 0
+        return found
 
-    def _tiles(self, rows: Rows) -> list[slice]:
-        size = tile_rows(rows.shape[1], len(self.centers))
-        return [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
+    def decide(self, rows: Rows) -> npt.NDArray[np.intp]:
+        """Places among the distinct centres of rows that float32 could not decide."""
+        runs = [self._decide(rows[i : i + 1024]) for i in range(0, len(rows), 1024)]
+        return np.concatenate(runs) if runs else np.empty(0, dtype=np.intp)
 
+    def _tiles(self, n: int, n_features: int) -> list[slice]:
+        size = tile_rows(n_features, len(self.centers))
+        return [slice(i, min(i + size, n)) for i in range(0, n, size)]
+
+    @np.errstate(over="ignore", invalid="ignore")
     def _label_tile(
-        self, rows: Rows, labels: Labels, norms: Singles, known: bool
+        self, rows: Rows, run: slice, found: Found, known: bool
     ) -> npt.NDArray[np.intp]:
-        """Fill ``labels``, and ``norms`` unless known; return the rows float32 leaves open."""
+        """Fill a run of ``found``; return those of its rows that float32 leaves open."""
         # What overflows float32 becomes infinite or NaN, which leaves the row open.
-        with np.errstate(over="ignore", invalid="ignore"):
-            tile = self.frame.rows32(rows, scratch("tile", rows.shape, np.float32))
-            if not known:
-                norms[:] = _norms_above(tile)
-            if len(self.centers) == 1:
-                return np.empty(0, dtype=np.intp)
-            scores = self._single
-            margin = scores.margin(norms)
-            nearest = _nearest_of_few if len(self.centers) <= _FEW_CLUSTERS else _nearest_of_many
-            labels[:], sure = nearest(scores.product(tile), scores.squares, margin)
+        tile = self.frame.rows32(rows, scratch("tile", rows.shape, np.float32))
+        norms, scores = found.norms[run], self.single
+        if not known:
+            norms[:] = norms_above(tile, self.frame)
+        margin = scores.margin(norms + np.float32(scores.away))
+        nearest = _nearest_of_few if len(self.centers) <= _FEW_CLUSTERS else _nearest_of_many
+        found.labels[run], best, second, sure = nearest(
+            scores.product(tile), scores.squares, margin
+        )
+        found.gaps[run] = np.where(sure, gaps_below(best, second, margin), 0)
+        found.radii[run] = radii_above(norms, best, margin, scores.lift)
         return np.flatnonzero(~sure)
 
     def _decide(self, rows: Rows) -> npt.NDArray[np.intp]:
@@ -213,32 +272,61 @@ class Nearest:
         return np.array([seen[row.tobytes()] for row in rows], dtype=np.intp)
 
 
-def _norms_above(tile: Singles) -> Singles:
-    """Upper bounds on the rows' Euclidean norms; sums of squares err by gamma_d at most."""
+def norms_above(tile: Singles, frame: Frame) -> Singles:
+    """Upper bounds on the rows' distances from the frame's middle.
+
+    Sums of products of length d err by ``gamma_d`` times the sum of magnitudes, which is at most
+    ``(||r|| + ||m||)^2 <= 2 ||r||^2 + 2 ||m||^2``.
+    """
     d = tile.shape[1]
-    growth = np.float32(1 + (d + 8) * 2.0**-24)
     floor = np.float32(d * 2.0**-62)  # squares below 2**-126 may have vanished
-    norms: Singles = np.sqrt(np.einsum("ij,ij->i", tile, tile)) * growth + floor
+    error = (d + 8) * 2.0**-24
+    squares = np.einsum("ij,ij->i", tile, tile)
+    norms: Singles
+    if frame.middle is None:
+        norms = np.sqrt(squares) * np.float32(1 + error) + floor
+        return norms
+    own = np.float32(frame.middle @ frame.middle)
+    moved = squares - 2 * (tile @ frame.middle.astype(np.float32)) + own
+    moved += np.float32(2.1 * error) * (squares + own)
+    norms = np.sqrt(np.maximum(moved, 0)) * np.float32(1 + 2.0**-21) + floor
     return norms
 
 
-def _nearest_of_few(
-    product: Singles, squares: Singles, margin: Singles
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """Labels, and which rows are certain; clusters lead, so that few long loops run."""
+def gaps_below(best: Singles, second: Singles, margin: Singles) -> Singles:
+    """Lower bounds on the difference of two scores that err by ``margin`` together."""
+    return ((second - best) - margin) * np.float32(1 - 2.0**-21)
+
+
+def radii_above(norms: Singles, best: Singles, margin: Singles, lift: float) -> Singles:
+    """Upper bounds on the distance from the centre of score ``best``, or one within a margin."""
+    raised = np.float32(lift)
+    squares = norms * norms + best + raised + 2 * margin
+    squares += np.float32(2.0**-21) * (norms * norms + np.abs(best) + abs(raised))
+    radii: Singles = np.sqrt(np.maximum(squares, 0)) * np.float32(1 + 2.0**-21)
+    return radii + np.float32(2.0**-62)
+
+
+def _nearest_of_few(product: Singles, squares: Singles, margin: Singles) -> "_Scored":
+    """Labels, best and second scores, and which labels are certain.
+
+    Clusters lead, so that few long loops run.
+    """
     scores = np.ascontiguousarray(product.T)
     scores *= -2
     scores += squares[:, np.newaxis]
-    near = (~(scores > scores.min(axis=0) + margin)).view(np.uint8)
+    best = scores.min(axis=0)
+    near = ~(scores > best + margin)
     # Where one is near its index is the sum of all; several argmax of few booleans are slower.
     indices = np.arange(len(near), dtype=np.uint8)[:, np.newaxis]
-    labels = (near * indices).sum(axis=0, dtype=np.intp)
-    return labels, near.sum(axis=0, dtype=np.uint8) == 1
+    near8 = near.view(np.uint8)
+    labels = (near8 * indices).sum(axis=0, dtype=np.intp)
+    sure = near8.sum(axis=0, dtype=np.uint8) == 1
+    np.copyto(scores, np.inf, where=near)
+    return labels, best, scores.min(axis=0), sure
 
 
-def _nearest_of_many(
-    product: Singles, squares: Singles, margin: Singles
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+def _nearest_of_many(product: Singles, squares: Singles, margin: Singles) -> "_Scored":
     """The same for long rows of scores."""
     scores = product
     scores *= -2
@@ -247,4 +335,8 @@ def _nearest_of_many(
     rows = np.arange(len(scores))
     best = scores[rows, labels]
     scores[rows, labels] = np.inf
-    return labels, scores.min(axis=1) > best + margin
+    second = scores.min(axis=1)
+    return labels, best, second, second > best + margin
+
+
+_Scored = tuple[npt.NDArray[np.intp], Singles, Singles, npt.NDArray[np.bool_]]
