@@ -189,6 +189,29 @@ def tile_rows(n_features: int, n_clusters: int) -> int:
     return min(max(1 << max(rows.bit_length() - 1, 0), 64), 16384)
 
 
+def projection_tile_rows(width: int) -> int:
+    """Rows of a tile of ``width`` float32 each: near 1 MiB, so that passes over it are cheap."""
+    return min(max(MIB // (4 * width), 64), 4096)
+
+
+def n_directions(n_features: int, n_clusters: int, bytes_per_row: float) -> int:
+    """How many directions to project rows on where so many bytes may be kept of each; 0 for none.
+
+    Few centres are told apart by fewer; where features are few, products with them are cheap.
+    """
+    wanted = 32 if n_clusters <= 32 else 64
+    if n_features < 4 * wanted or n_clusters < 2:
+        return 0
+    while wanted >= 16 and projection_bytes(wanted) > bytes_per_row:
+        wanted //= 2
+    return wanted if wanted >= 16 else 0
+
+
+def projection_bytes(n_directions: int) -> int:
+    """Bytes kept of a row for its projection."""
+    return 4 * (n_directions + 1)
+
+
 def read_ahead(block_bytes: int, n_threads: int) -> int:
     """Blocks that each thread may read ahead: one, or its share of 64 MiB a process."""
     share = READ_AHEAD_BYTES // max(n_threads * block_bytes, 1)

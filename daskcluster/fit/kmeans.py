@@ -28,7 +28,7 @@ from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.plan import ROW_TYPES
 
 INITS = ("k-means++", "random")
-ALGORITHMS = ("auto", "lloyd", "hamerly")
+ALGORITHMS = ("auto", "lloyd", "hamerly", "projection")
 
 # The first is what lists and unsupported types become; all others stay as they are.
 _ARRAY_TYPES = ["float64", *(name for name in ROW_TYPES if name != "float64")]
@@ -56,9 +56,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     verbose : int, default=0
         1 shows progress on stderr.
     random_state : int, RandomState instance or None, default=None
-    algorithm : {'auto', 'lloyd', 'hamerly'}, default='auto'
-        'lloyd' compares every row with every centre; the others leave alone what provably keeps
-        its label. No result depends on it.
+    algorithm : {'auto', 'lloyd', 'hamerly', 'projection'}, default='auto'
+        'lloyd' compares every row with every centre. 'hamerly' keeps 16 bytes a row, which prove
+        of most that they keep their label; 'projection' proves it of more from coordinates in a
+        few directions, where the memory budget has room for them and they tell rows apart. 'auto'
+        is 'projection'. No result depends on it.
     memory_budget : int, str or None, default=None
         Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
         reads every block anew, None takes a share of the memory. No result depends on it.

@@ -12,6 +12,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
 from daskcluster.kernels.nearest import Floats
+from daskcluster.kernels.projection import Basis
 from daskcluster.plan import Grid
 from daskcluster.survey import Scale
 
@@ -74,6 +75,7 @@ def lloyd(
     tol: float,
     restart: int = 0,
     bounded: bool = True,
+    basis: Basis | None = None,
     keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Lloyd:
     """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
@@ -81,7 +83,7 @@ def lloyd(
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
     ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
-    provably keep their label.
+    provably keep their label, ``basis`` proves it of more.
     """
     grid = scale.moments.sum_grid
     # Labels of another restart must never pass for those of the iteration before.
@@ -89,7 +91,7 @@ def lloyd(
 
     def assign(title: str) -> HardPartial:
         place = clock + len(run.history) + 1
-        job = Assign(run.centers, run.previous, place, scale.frame, grid, bounded)
+        job = Assign(run.centers, run.previous, place, scale.frame, grid, bounded, basis)
         change: HardPartial = session.reduce(job, title)
         run.add(change)
         return change

@@ -6,25 +6,22 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from daskcluster.engine import Progress, Session, parse_bytes
+from daskcluster.engine import Progress, Session
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError, Stopped
+from daskcluster.fit.budget import leading_directions, spend
 from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
 from daskcluster.kernels.nearest import Floats
-from daskcluster.plan import (
-    LARGEST_MAGNITUDE,
-    STATE_BYTES_PER_ROW,
-    fit_bytes,
-    memory_budget,
-    sum_grid,
-)
+from daskcluster.kernels.projection import Basis
+from daskcluster.plan import LARGEST_MAGNITUDE
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale, scale_of
 
@@ -86,9 +83,11 @@ def run_fit(
         check_centers(options.init, options.n_clusters, data.n_features)
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
-        session.keep(_budget(session, data, options.n_clusters, budget))
+        project = options.algorithm in ("auto", "projection")
+        spending = spend(session, data, options.n_clusters, budget, project=project)
+        session.keep(spending.rows)
         scale = scale_of(data.known_moments(session))
-        job = _Job(session, data, scale, options, trail)
+        job = _Job(session, data, scale, options, trail, spending.directions)
         about = describe(data, scale, options)
         best = job.run(trail.begin(about))
         _warn_if_fewer(best, options.n_clusters)
@@ -133,10 +132,17 @@ class _Job:
     """The restarts of a fit, one after the other, from whatever state it had come to."""
 
     def __init__(
-        self, session: Session, data: Dataset, scale: Scale, options: Options, trail: Trail
+        self,
+        session: Session,
+        data: Dataset,
+        scale: Scale,
+        options: Options,
+        trail: Trail,
+        directions: int,
     ) -> None:
         self._session, self._data, self._scale = session, data, scale
         self._options, self._trail = options, trail
+        self._directions = directions
         self._began = time.perf_counter()
 
     @property
@@ -166,9 +172,13 @@ class _Job:
             run = Progression.from_state(state["lloyd"])
         return lloyd(
             self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
-            restart=restart, bounded=options.algorithm != "lloyd",
+            restart=restart, bounded=options.algorithm != "lloyd", basis=self._basis,
             keep=lambda state: self._keep(lloyd=state, seeds=None),
         )  # fmt: skip
+
+    @cached_property
+    def _basis(self) -> Basis | None:
+        return leading_directions(self._session, self._data, self._scale, self._directions)
 
     def _initial(self, restart: int, before: State | None) -> Floats:
         options, session = self._options, self._session
@@ -218,20 +228,6 @@ def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:
         raise InputError(
             f"The initial centers hold NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}."
         )
-
-
-def _budget(session: Session, data: Dataset, n_clusters: int, asked: int | str | None) -> int:
-    """Bytes each process may keep; `BudgetError` where its share of the work is too much."""
-    threads = -(-session.n_threads // session.n_processes)
-    limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
-    rows, share = data.cut.rows_per_block, -(-data.n_rows // session.n_processes)
-    row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
-    needed = fit_bytes(rows, rows * row_bytes, threads, data.n_features, n_clusters, limbs)
-    # Owners of even runs of blocks may hold one block more than others.
-    data_bytes = (share + rows) * row_bytes
-    size = None if asked is None else parse_bytes(asked)
-    state = STATE_BYTES_PER_ROW * share
-    return memory_budget(size, needed, state, session.memory_limit, data_bytes, threads)
 
 
 def _warn_if_fewer(best: Lloyd, n_clusters: int) -> None:

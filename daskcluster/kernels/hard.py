@@ -9,6 +9,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.nearest import Floats, Found, Frame, Labels, Nearest, Rows, Singles
+from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
 from daskcluster.plan import Grid
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
@@ -16,7 +17,10 @@ _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums 
 
 @dataclass
 class HardState:
-    """What a worker remembers of a block: 16 bytes a row. Rebuilt from the centres when lost."""
+    """What a worker remembers of a block: 16 bytes a row, and a sketch where the budget allows.
+
+    Rebuilt from rows and centres when lost.
+    """
 
     iteration: int
     """The iteration whose centres all of it belongs to."""
@@ -25,11 +29,14 @@ class HardState:
     gaps: Singles
     radii: Singles
     """As in `nearest.Found`."""
+    sketch: Sketch | None = None
+    """Of centres and iterations it does not depend."""
 
     @property
     def nbytes(self) -> int:
         arrays = (self.labels, self.norms, self.gaps, self.radii)
-        return sum(array.nbytes for array in arrays)
+        sketch = 0 if self.sketch is None else self.sketch.nbytes
+        return sum(array.nbytes for array in arrays) + sketch
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class Assign:
     grid: Grid
     bounded: bool = True
     """Whether rows that provably keep their label are left alone."""
+    basis: Basis | None = None
+    """What sketches are made on; None to do without."""
     state_kind: str | None = "hard"
 
     @property
@@ -101,13 +110,31 @@ class Assign:
         assert self.previous is not None
         return Drift(self.previous, self.centers, self.frame)
 
+    @cached_property
+    def narrow(self) -> Narrow:
+        assert self.basis is not None
+        return Narrow(self.centers, self.frame, self.basis)
+
     def ask(self, state: HardState | None) -> Asked:
         """Bring the bounds up to date; the rows for which they no longer hold must be seen."""
         if not (self.bounded and self._follows(state)):
             return Asked(state, None)
         assert state is not None
         state.gaps, state.radii = self.drift.widen(state.labels, state.gaps, state.radii)
-        return Asked(state, np.flatnonzero(~(state.gaps > 0)))
+        rows = np.flatnonzero(~(state.gaps > 0))
+        if self.basis and state.sketch and len(rows) and not self.nearest.repeats:
+            rows = self._unproved(state, state.sketch, rows)
+        return Asked(state, rows)
+
+    def _unproved(self, state: HardState, sketch: Sketch, rows: Indices) -> Indices:
+        """Those of ``rows`` of which the sketch does not prove that they keep their label."""
+        found = self.narrow.narrow(sketch, state.norms, rows)
+        kept = (found.gaps > 0) & (found.labels == state.labels[rows])
+        proved = rows[kept]
+        state.gaps[proved] = found.gaps[kept]
+        state.radii[proved] = np.minimum(state.radii[proved], found.radii[kept])
+        left: Indices = rows[~kept]
+        return left
 
     def likely(self, state: HardState, n: int) -> Indices:
         """The ``n`` rows most likely to be asked for next."""
@@ -135,8 +162,11 @@ class Assign:
         found = self.nearest.find(batch.rows, state.norms if state else None)
         before = self._labels_before(batch.rows, state, found)
         partial = self._moved(batch.rows, before, found.labels, None)
+        sketch = None if state is None else state.sketch
+        if sketch is None and self.basis is not None:
+            sketch = sketch_of(batch.rows, found.norms, self.frame, self.basis)
         return partial, HardState(
-            self.iteration, found.labels, found.norms, found.gaps, found.radii
+            self.iteration, found.labels, found.norms, found.gaps, found.radii, sketch
         )
 
     def _follows(self, state: HardState | None) -> bool:

@@ -1,0 +1,225 @@
+"""Distances bounded from a few coordinates: most rows are labelled without being looked at.
+
+With B the leading directions of the rows as its p orthonormal rows, and Q = I - B^T B, the score of
+a centre splits: ``x . c = (B x) . (B c) + (Q x) . (Q c)``. The first product costs p operations
+instead of n_features. The second is bounded by Cauchy and Schwarz: two centres' scores differ by
+what the coordinates say, up to ``2 ||Q x|| ||Q (c_j - c_b)||``. ``B x`` and ``||Q x||`` are kept of
+each row, so that no row need be read whose label they decide. Bounds of this kind go back to Hwang
+and Ahn (*Fast k-NN search by orthogonal projections*); the directions are those of a sample, and
+whatever they are, the bounds hold.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels.nearest import Floats, Frame, Labels, Rows, Singles
+from daskcluster.kernels.scratch import scratch
+from daskcluster.plan import projection_tile_rows
+
+_SEGMENT = 128  # shorter sums err less
+_ROUNDS = 3
+_SAFETY = 1.01
+_UP = np.float32(1 + 2.0**-20)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Directions to project on."""
+
+    vectors: Singles
+    """Nearly orthonormal rows, shape (n_directions, n_features)."""
+    skew: float
+    """How far from orthonormal: at least the norm of ``B B^T - I``."""
+    share: float
+    """Of the sample's squared distances from the middle that lies in them."""
+
+
+def basis_of(rows: Rows, frame: Frame, n_directions: int) -> Basis:
+    """The leading directions of some rows, by subspace iteration (Halko et al. 2011)."""
+    moved = frame.rows64(rows) - frame.middle_of(rows.shape[1])
+    sample = moved.astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(rows.shape[1], n_directions))
+    for _ in range(_ROUNDS):
+        vectors = np.linalg.qr(sample.T @ (sample @ vectors.astype(np.float32)))[0]
+    basis = np.ascontiguousarray(vectors.T, dtype=np.float32)
+    wide = basis.astype(np.float64)
+    skew = float(np.linalg.norm(wide @ wide.T - np.eye(n_directions)) * _SAFETY)
+    inside = float(np.square(sample @ basis.T, dtype=np.float64).sum())
+    whole = float(np.square(moved).sum())
+    return Basis(basis, skew, inside / whole if whole > 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What is kept of a block's rows: 4 bytes a direction, and 4 more."""
+
+    coordinates: Singles
+    """Shape (n, n_directions), of the rows less the frame's middle."""
+    rests: Singles
+    """Upper bounds on the norms of what lies outside the directions, shape (n,)."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.coordinates.nbytes + self.rests.nbytes
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def sketch_of(rows: Rows, norms: Singles, frame: Frame, basis: Basis) -> Sketch:
+    """Project rows (n, n_features) with norms as in `nearest.Found`."""
+    n, d = rows.shape
+    vectors = basis.vectors
+    middle = frame.middle_of(d)
+    found = np.empty((n, len(vectors)), dtype=np.float32)
+    origin = (vectors.astype(np.float64) @ middle).astype(np.float32)
+    size = projection_tile_rows(d)
+    for start in range(0, n, size):
+        run = slice(start, min(start + size, n))
+        tile = frame.rows32(rows[run], scratch("tile", rows[run].shape, np.float32))
+        found[run] = -origin
+        for low in range(0, d, _SEGMENT):
+            part = slice(low, low + _SEGMENT)
+            found[run] += tile[:, part] @ vectors[:, part].T
+    lengths = np.sqrt(np.einsum("ij,ij->i", found, found)) * np.float32(1 - 2.0**-18)
+    lengths -= np.float32(_coordinate_error(d, len(vectors))) * (norms + 2 * _length(middle))
+    inside = np.square(np.maximum(lengths, 0)) * np.float32(1 - basis.skew)
+    rests = np.maximum(norms * norms * _UP - inside, 0)
+    return Sketch(found, np.sqrt(rests) * _UP + np.float32(2.0**-60))
+
+
+def _length(vector: Floats) -> np.float32:
+    return np.float32(np.sqrt(vector @ vector) * _SAFETY)
+
+
+def _coordinate_error(n_features: int, n_directions: int) -> float:
+    """By how much coordinates err together, in units of ``||r|| + ||m||``."""
+    terms = min(_SEGMENT, n_features) + n_features / _SEGMENT + 24
+    return float(np.sqrt(n_directions) * terms * 2.0**-24 * _SAFETY)
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What coordinates say of rows; arrays of shape (n,)."""
+
+    labels: Labels
+    gaps: Singles
+    """As in `nearest.Found`; where above 0, the label is proved."""
+    radii: Singles
+
+
+class Narrow:
+    """Centres prepared for rows of which a `Sketch` is kept.
+
+    Parameters
+    ----------
+    centers : float64 ndarray of shape (n_clusters, n_features)
+        Distinct.
+    frame : Frame
+    basis : Basis
+    """
+
+    def __init__(self, centers: Floats, frame: Frame, basis: Basis) -> None:
+        self._frame, self._basis = frame, basis
+        self._moved = frame.rows64(centers)
+        self._centers = self._moved - frame.middle_of(centers.shape[1])
+
+    @cached_property
+    def coordinates(self) -> Singles:
+        """Of the centres, shape (n_clusters, n_directions)."""
+        found: Singles = (self._centers @ self._basis.vectors.T.astype(np.float64)).astype(
+            np.float32
+        )
+        return found
+
+    @cached_property
+    def squares(self) -> Singles:
+        """Squared norms of the centres less the middle, shape (n_clusters,)."""
+        squares: Singles = np.einsum("ij,ij->i", self._centers, self._centers).astype(np.float32)
+        return squares
+
+    @cached_property
+    def _outside(self) -> Floats:
+        """What of the centres lies outside the directions, shape (n_clusters, n_features)."""
+        vectors = self._basis.vectors.astype(np.float64)
+        outside: Floats = self._centers - (self._centers @ vectors.T) @ vectors
+        return outside
+
+    @cached_property
+    def alone(self) -> Singles:
+        """Upper bounds on the norms of that, shape (n_clusters,)."""
+        squares = np.einsum("ij,ij->i", self._outside, self._outside)
+        norms: Singles = np.sqrt(squares).astype(np.float32) * _UP
+        return norms + np.float32(2.0**-60)
+
+    @cached_property
+    def apart(self) -> Singles:
+        """Upper bounds on ``||Q (c_j - c_b)||``, shape (n_clusters, n_clusters)."""
+        outside = self._outside.astype(np.float32)
+        products = outside @ outside.T
+        own = self.alone * self.alone
+        error = np.float32((outside.shape[1] + 16) * 2.0**-23)
+        products *= -2
+        products += own + own[:, np.newaxis]
+        products += error * np.square(self.alone + self.alone[:, np.newaxis])
+        bounds: Singles = np.sqrt(np.maximum(products, 0, out=products), out=products)
+        return bounds * _UP
+
+    @cached_property
+    def _errors(self) -> tuple[np.float32, np.float32]:
+        """Slope and offset of what two scores may err by, over norms."""
+        p, d = self._basis.vectors.shape
+        longest = float(np.sqrt(self.squares.max())) * _SAFETY
+        largest = float(np.abs(self._moved).max()) * np.sqrt(d)
+        unit = 2.0**-24
+        slope = _coordinate_error(d, p) + (p + 16) * unit + self._basis.skew
+        offset = 16 * unit * longest * longest + 2.0**-48 * longest * (largest + longest)
+        return np.float32(4 * slope * longest * _SAFETY), np.float32(offset + 2.0**-60)
+
+    def slack(self, norms: Singles) -> Singles:
+        """By how much two scores of rows of such norms may err together."""
+        slope, offset = self._errors
+        away = _length(self._frame.middle_of(self._moved.shape[1]))
+        slack: Singles = slope * (norms + 2 * away) + offset
+        return slack
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def narrow(self, sketch: Sketch, norms: Singles, at: npt.NDArray[np.intp]) -> Narrowed:
+        """Labels and bounds of the rows ``at`` some places, from what is kept of them."""
+        n = len(at)
+        found = Narrowed(np.empty(n, dtype=np.int32), *np.empty((2, n), dtype=np.float32))
+        size = projection_tile_rows(len(self.squares))
+        for start in range(0, n, size):
+            run = slice(start, min(start + size, n))
+            self._narrow_tile(sketch, norms, at[run], found, run)
+        return found
+
+    def _narrow_tile(
+        self,
+        sketch: Sketch,
+        norms: Singles,
+        at: npt.NDArray[np.intp],
+        found: Narrowed,
+        run: slice,
+    ) -> None:
+        norms, rests = norms[at], sketch.rests[at]
+        shape = (len(at), len(self.squares))
+        scores = scratch("product", shape, np.float32)
+        np.matmul(sketch.coordinates[at], self.coordinates.T, out=scores)
+        scores *= -2
+        scores += self.squares
+        labels, rows = scores.argmin(axis=1), np.arange(len(at))
+        best = scores[rows, labels]
+        scores -= best[:, np.newaxis]
+        reach = scratch("reach", shape, np.float32)
+        np.take(self.apart, labels, axis=0, out=reach)
+        reach *= (2 * rests)[:, np.newaxis]
+        scores -= reach
+        scores[rows, labels] = np.inf
+        slack = self.slack(norms)
+        found.labels[run] = labels
+        found.gaps[run] = (scores.min(axis=1) - slack) * np.float32(1 - 2.0**-20)
+        squares = norms * norms + best + 2 * rests * self.alone[labels] + slack
+        squares += np.float32(2.0**-20) * (norms * norms + np.abs(best))
+        found.radii[run] = np.sqrt(np.maximum(squares, 0)) * _UP
