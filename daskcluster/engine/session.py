@@ -16,7 +16,7 @@ from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
-from daskcluster.plan import Cut, read_ahead
+from daskcluster.plan import Cut, coarser, read_ahead
 
 
 def parse_bytes(size: str | int | float) -> int:
@@ -129,10 +129,13 @@ class Session:
         except BaseException:
             self._close()
             raise
+        self._read_ahead()
+        return self
+
+    def _read_ahead(self) -> None:
         block_bytes = self.data_bytes // self.cut.n_rows * self.cut.rows_per_block
         threads = -(-self.n_threads // self.n_processes)
         self._work = replace(self._work, ahead=read_ahead(block_bytes, threads))
-        return self
 
     def __exit__(
         self,
@@ -147,6 +150,11 @@ class Session:
             self._backend.close(self._work)
         finally:
             self.progress.close()
+
+    def coarsen(self) -> None:
+        """Go on with larger blocks, where each thread has enough of them; before any `reduce`."""
+        self.cut = coarser(self.cut, self.data_bytes // self.cut.n_rows, self.n_threads)
+        self._read_ahead()
 
     def keep(self, memory_budget: int) -> None:
         """From now on each process may keep so many bytes of decoded blocks."""

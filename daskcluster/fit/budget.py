@@ -46,7 +46,7 @@ def spend(
     """
     threads = -(-session.n_threads // session.n_processes)
     limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
-    block, share = data.cut.rows_per_block, -(-data.n_rows // session.n_processes)
+    block, share = session.cut.rows_per_block, -(-data.n_rows // session.n_processes)
     row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
     needed = fit_bytes(block, block * row_bytes, threads, data.n_features, n_clusters, limbs)
     # Owners of even runs of blocks may hold one block more than others.
@@ -69,10 +69,10 @@ def leading_directions(
     """The basis that rows are projected on, from a sample; None where it would prove little."""
     if not directions or data.n_rows < 2 * directions:
         return None
-    blocks = np.unique(np.linspace(0, len(data.cut) - 1, SAMPLE_BLOCKS).astype(int))
+    blocks = np.unique(np.linspace(0, len(session.cut) - 1, SAMPLE_BLOCKS).astype(int))
     indices: list[int] = []
     for i in blocks.tolist():
-        block = data.cut.block(i)
+        block = session.cut.block(i)
         n = min(SAMPLE_ROWS // len(blocks), block.stop - block.start)
         indices += np.linspace(block.start, block.stop - 1, n).astype(int).tolist()
     rows = take_rows(session, sorted(set(indices)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from daskcluster.engine import Session
 from daskcluster.kernels import exact
+from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
 from daskcluster.kernels.nearest import Floats
@@ -88,10 +89,11 @@ def lloyd(
     grid = scale.moments.sum_grid
     # Labels of another restart must never pass for those of the iteration before.
     clock = restart * (max_iter + 2)
+    compiled = worthwhile(session.cut.n_rows, *run.centers.shape)
 
     def assign(title: str) -> HardPartial:
         place = clock + len(run.history) + 1
-        job = Assign(run.centers, run.previous, place, scale.frame, grid, bounded, basis)
+        job = Assign(run.centers, run.previous, place, scale.frame, grid, bounded, basis, compiled)
         change: HardPartial = session.reduce(job, title)
         run.add(change)
         return change

@@ -83,6 +83,7 @@ def run_fit(
         check_centers(options.init, options.n_clusters, data.n_features)
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
+        session.coarsen()
         project = options.algorithm in ("auto", "projection")
         spending = spend(session, data, options.n_clusters, budget, project=project)
         session.keep(spending.rows)

@@ -26,7 +26,7 @@ _TINY = np.float32(2.0**-60)  # more than what underflows amounts to
 
 
 @dataclass(frozen=True)
-class _Losses:
+class Losses:
     """Lower bounds on what each centre's rows gain, by their distance from it."""
 
     table: Singles
@@ -69,10 +69,10 @@ class Drift:
     @np.errstate(over="ignore", invalid="ignore")
     def widen(self, labels: Labels, gaps: Singles, radii: Singles) -> tuple[Singles, Singles]:
         """Gaps and radii, shape (n,) each, that hold after the move; see `nearest.Found`."""
-        losses = self._losses.at(labels, radii)
+        losses = self.losses.at(labels, radii)
         widened = gaps + losses
         widened -= np.float32(2.0**-22) * (np.abs(gaps) + np.abs(losses))
-        return widened, (radii + self._steps[labels]) * _UP
+        return widened, (radii + self.steps[labels]) * _UP
 
     @cached_property
     def _moves(self) -> Singles:
@@ -80,7 +80,7 @@ class Drift:
         return np.ldexp(self._after - self._before, -exponent).astype(np.float32)
 
     @cached_property
-    def _steps(self) -> Singles:
+    def steps(self) -> Singles:
         """Upper bounds on how far each centre has moved."""
         moves = self._moves.astype(np.float64)
         steps: Singles = np.sqrt(np.einsum("ij,ij->i", moves, moves)).astype(np.float32)
@@ -88,7 +88,7 @@ class Drift:
 
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")
-    def _losses(self) -> _Losses:
+    def losses(self) -> Losses:
         k, d = self._before.shape
         moved = self._frame.rows64(self._before)
         centers = (moved - self._frame.middle_of(d)).astype(np.float32)
@@ -104,7 +104,7 @@ class Drift:
             for i in range(_BINS + 1):
                 table[run, i] = (gain - (2 * i * width) * apart).min(axis=1)
             least[run], slope[run] = gain.min(axis=1), 2 * apart.max(axis=1)
-        return _Losses(table, width, least, slope)
+        return Losses(table, width, least, slope)
 
     def _lines(
         self, run: slice, centers: Singles, lengths: Singles, lost: np.float32
@@ -114,7 +114,7 @@ class Drift:
         What float32 may have lost is taken off pair by pair, in proportion to the factors: a
         centre that hardly moves hardly costs.
         """
-        moves, steps = self._moves, self._steps
+        moves, steps = self._moves, self.steps
         error = np.float32((centers.shape[1] + 16) * 2.0**-23)
         squares, here = steps * steps, steps[run, np.newaxis]
         own = np.einsum("ij,ij->i", centers, moves)

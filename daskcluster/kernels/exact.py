@@ -153,10 +153,15 @@ def float_pieces(values: Floats, bits: int) -> Pieces:
     while rest.any():
         shift = int(np.frexp(np.abs(rest).max())[1]) - (bits - 1)
         shift = max(shift, -1074)
-        piece = np.rint(np.ldexp(rest, -shift))
+        piece = np.rint(_scaled(rest, -shift))
         pieces.append((shift, piece))
-        rest = rest - np.ldexp(piece, shift)
+        rest = rest - _scaled(piece, shift)
     return pieces
+
+
+def _scaled(values: Floats, exponent: int) -> Floats:
+    """``values * 2**exponent``; a product is as exact as `ldexp`, and far faster."""
+    return values * 2.0**exponent if abs(exponent) < 1000 else np.ldexp(values, exponent)
 
 
 def limb_pieces(limbs: Ints, bits: int) -> Pieces:

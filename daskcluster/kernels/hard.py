@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.nearest import Floats, Found, Frame, Labels, Nearest, Rows, Singles
@@ -46,6 +46,8 @@ class Asked:
     state: HardState | None
     rows: Indices | None
     """Ascending places in the block; None for all."""
+    reach: compiled.Reach | None = None
+    """Which centres they must be compared with; None for all."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Assign:
     """Whether rows that provably keep their label are left alone."""
     basis: Basis | None = None
     """What sketches are made on; None to do without."""
+    compiled: bool = False
+    """Whether the fit is large enough for compiled loops, where a worker has them."""
     state_kind: str | None = "hard"
 
     @property
@@ -120,21 +124,36 @@ class Assign:
         if not (self.bounded and self._follows(state)):
             return Asked(state, None)
         assert state is not None
-        state.gaps, state.radii = self.drift.widen(state.labels, state.gaps, state.radii)
-        rows = np.flatnonzero(~(state.gaps > 0))
+        rows = self._loose(state)
         if self.basis and state.sketch and len(rows) and not self.nearest.repeats:
-            rows = self._unproved(state, state.sketch, rows)
+            return self._narrowed(state, state.sketch, rows)
         return Asked(state, rows)
 
-    def _unproved(self, state: HardState, sketch: Sketch, rows: Indices) -> Indices:
-        """Those of ``rows`` of which the sketch does not prove that they keep their label."""
-        found = self.narrow.narrow(sketch, state.norms, rows)
-        kept = (found.gaps > 0) & (found.labels == state.labels[rows])
+    @property
+    def _by_loops(self) -> bool:
+        return self.compiled and compiled.has_numba()
+
+    def _loose(self, state: HardState) -> Indices:
+        """The rows whose gap the move of the centres may have closed."""
+        labels, gaps, radii = state.labels, state.gaps, state.radii
+        if self._by_loops:
+            return compiled.widen(self.drift, labels, gaps, radii)
+        state.gaps, state.radii = self.drift.widen(labels, gaps, radii)
+        return np.flatnonzero(~(state.gaps > 0))
+
+    def _narrowed(self, state: HardState, sketch: Sketch, rows: Indices) -> Asked:
+        """Leave of ``rows`` those of which the sketch does not prove that they keep their label."""
+        labels, norms, gaps, radii = state.labels, state.norms, state.gaps, state.radii
+        if self._by_loops:
+            return Asked(
+                state, *compiled.narrow(self.narrow, sketch, rows, labels, norms, gaps, radii)
+            )
+        found = self.narrow.narrow(sketch, norms, rows)
+        kept = (found.gaps > 0) & (found.labels == labels[rows])
         proved = rows[kept]
-        state.gaps[proved] = found.gaps[kept]
-        state.radii[proved] = np.minimum(state.radii[proved], found.radii[kept])
-        left: Indices = rows[~kept]
-        return left
+        gaps[proved] = found.gaps[kept]
+        radii[proved] = np.minimum(radii[proved], found.radii[kept])
+        return Asked(state, rows[~kept])
 
     def likely(self, state: HardState, n: int) -> Indices:
         """The ``n`` rows most likely to be asked for next."""
@@ -150,13 +169,18 @@ class Assign:
         if batch is None:
             return self._nothing(), state
         at = asked.rows if batch.picked is None else None
-        before = state.labels[asked.rows]
-        found = self.nearest.find(batch.rows, state.norms[asked.rows], at)
-        partial = self._moved(batch.rows, before, found.labels, at)
-        state.labels[asked.rows] = found.labels
-        state.gaps[asked.rows] = found.gaps
-        state.radii[asked.rows] = found.radii
-        return partial, state
+        if asked.reach is None:
+            before = state.labels[asked.rows]
+            found = self.nearest.find(batch.rows, state.norms[asked.rows], at)
+            state.labels[asked.rows] = found.labels
+            state.gaps[asked.rows] = found.gaps
+            state.radii[asked.rows] = found.radii
+        else:
+            before = compiled.compare(
+                self.nearest, batch.rows, at, asked.rows, asked.reach,
+                state.labels, state.norms, state.gaps, state.radii,
+            )  # fmt: skip
+        return self._moved(batch.rows, before, state.labels[asked.rows], at), state
 
     def _step_all(self, batch: Batch, state: HardState | None) -> tuple[HardPartial, HardState]:
         found = self.nearest.find(batch.rows, state.norms if state else None)
@@ -184,7 +208,13 @@ class Assign:
     def _moved(
         self, rows: Rows, before: Labels | None, after: Labels, at: Indices | None
     ) -> HardPartial:
-        return moved(rows, before, after, len(self.centers), self.grid, at)
+        k, grid = len(self.centers), self.grid
+        if before is None or not (self._by_loops and compiled.can_move(rows, grid.n_limbs)):
+            return moved(rows, before, after, k, grid, at)
+        picked = np.flatnonzero(before != after)
+        places = picked if at is None else at[picked]
+        sums, counts = compiled.move(rows, places, before[picked], after[picked], k)
+        return HardPartial(sums, counts, len(picked), len(after))
 
     def _nothing(self) -> HardPartial:
         k, d = self.centers.shape

@@ -92,6 +92,13 @@ class Scores:
         margin[lengths > self.reach] = np.inf
         return margin
 
+    @property
+    def errors(self) -> tuple[Any, ...]:
+        """Slope, offset, reach, away and lift, for loops."""
+        kind = self.weights.dtype.type
+        with np.errstate(over="ignore"):
+            return tuple(map(kind, (self.slope, self.offset, self.reach, self.away, self.lift)))
+
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """``rows . weights`` in a buffer of this thread."""
         out = scratch("product", (len(rows), len(self.weights)), self.weights.dtype)
@@ -188,7 +195,8 @@ class Nearest:
         return _prepare(self.centers, self.frame, np.float32)
 
     @cached_property
-    def _double(self) -> Scores:
+    def double(self) -> Scores:
+        """And in float64."""
         return _prepare(self.centers, self.frame, np.float64)
 
     def labels(self, rows: Rows, norms: Singles | None = None) -> tuple[Labels, Singles]:
@@ -207,7 +215,7 @@ class Nearest:
         norms = norms if norms is not None else np.empty(n, dtype=np.float32)
         found = Found(np.zeros(n, dtype=np.int32), norms, *np.empty((2, n), dtype=np.float32))
         unsure = [np.empty(0, dtype=np.intp)]
-        for run in self._tiles(n, rows.shape[1]):
+        for run in self.tiles(n, rows.shape[1]):
             tile = rows[run] if at is None else rows[at[run]]
             unsure.append(self._label_tile(tile, run, found, known) + run.start)
         left = np.concatenate(unsure)
@@ -223,7 +231,8 @@ class Nearest:
         runs = [self._decide(rows[i : i + 1024]) for i in range(0, len(rows), 1024)]
         return np.concatenate(runs) if runs else np.empty(0, dtype=np.intp)
 
-    def _tiles(self, n: int, n_features: int) -> list[slice]:
+    def tiles(self, n: int, n_features: int) -> list[slice]:
+        """Runs of rows that stay in cache with their products."""
         size = tile_rows(n_features, len(self.centers))
         return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
@@ -251,7 +260,7 @@ class Nearest:
         # The same holds for float64, where rows and centres are hundreds of powers of ten apart.
         with np.errstate(over="ignore", invalid="ignore"):
             moved = self.frame.rows64(rows, scratch("rows64", rows.shape, np.float64))
-            scores = self._double
+            scores = self.double
             values = np.multiply(scores.product(moved), -2.0)
             values += scores.squares
             margin = scores.margin(np.sqrt(np.einsum("ij,ij->i", moved, moved)))

@@ -11,6 +11,7 @@ whatever they are, the bounds hold.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ _SEGMENT = 128  # shorter sums err less
 _ROUNDS = 3
 _SAFETY = 1.01
 _UP = np.float32(1 + 2.0**-20)
+_REACH = 2.0**60  # products of numbers below it are far from infinity
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ class Narrow:
         return found
 
     @cached_property
+    def columns(self) -> Singles:
+        """The same with directions leading."""
+        return np.ascontiguousarray(self.coordinates.T)
+
+    @cached_property
     def squares(self) -> Singles:
         """Squared norms of the centres less the middle, shape (n_clusters,)."""
         squares: Singles = np.einsum("ij,ij->i", self._centers, self._centers).astype(np.float32)
@@ -167,22 +174,31 @@ class Narrow:
         return bounds * _UP
 
     @cached_property
-    def _errors(self) -> tuple[np.float32, np.float32]:
-        """Slope and offset of what two scores may err by, over norms."""
+    def errors(self) -> tuple[np.float32, ...]:
+        """By how much two scores may err: ``slope * (norm + beyond) + offset`` up to a limit."""
         p, d = self._basis.vectors.shape
         longest = float(np.sqrt(self.squares.max())) * _SAFETY
         largest = float(np.abs(self._moved).max()) * np.sqrt(d)
         unit = 2.0**-24
         slope = _coordinate_error(d, p) + (p + 16) * unit + self._basis.skew
         offset = 16 * unit * longest * longest + 2.0**-48 * longest * (largest + longest)
-        return np.float32(4 * slope * longest * _SAFETY), np.float32(offset + 2.0**-60)
+        beyond = 2 * float(_length(self._frame.middle_of(d)))
+        # An infinite score is not an error in proportion.
+        limit = _REACH * _REACH / (longest + 1) - beyond
+        numbers = 4 * slope * longest * _SAFETY, offset + 2.0**-60, beyond, min(limit, _REACH)
+        return tuple(np.float32(number) for number in numbers)
 
     def slack(self, norms: Singles) -> Singles:
         """By how much two scores of rows of such norms may err together."""
-        slope, offset = self._errors
-        away = _length(self._frame.middle_of(self._moved.shape[1]))
-        slack: Singles = slope * (norms + 2 * away) + offset
+        slope, offset, beyond, limit = self.errors
+        slack: Singles = slope * (norms + beyond) + offset
+        slack[~(norms < limit)] = np.inf
         return slack
+
+    def products(self, sketch: Sketch, at: npt.NDArray[np.intp]) -> Singles:
+        """Of coordinates of rows and centres, (n, n_clusters), in a buffer of this thread."""
+        out = scratch("product", (len(at), len(self.squares)), np.float32)
+        return np.matmul(sketch.coordinates[at], self.coordinates.T, out=out)
 
     @np.errstate(over="ignore", invalid="ignore")
     def narrow(self, sketch: Sketch, norms: Singles, at: npt.NDArray[np.intp]) -> Narrowed:
@@ -204,22 +220,27 @@ class Narrow:
         run: slice,
     ) -> None:
         norms, rests = norms[at], sketch.rests[at]
-        shape = (len(at), len(self.squares))
-        scores = scratch("product", shape, np.float32)
-        np.matmul(sketch.coordinates[at], self.coordinates.T, out=scores)
+        scores = self.products(sketch, at)
         scores *= -2
         scores += self.squares
         labels, rows = scores.argmin(axis=1), np.arange(len(at))
         best = scores[rows, labels]
         scores -= best[:, np.newaxis]
-        reach = scratch("reach", shape, np.float32)
-        np.take(self.apart, labels, axis=0, out=reach)
-        reach *= (2 * rests)[:, np.newaxis]
-        scores -= reach
+        within = scratch("reach", scores.shape, np.float32)
+        np.take(self.apart, labels, axis=0, out=within)
+        within *= (2 * rests)[:, np.newaxis]
+        scores -= within
         scores[rows, labels] = np.inf
+        self.conclude(found, run, labels, best, scores.min(axis=1), norms, rests)
+
+    def conclude(
+        self, found: Narrowed, run: slice, labels: npt.NDArray[Any], best: Singles,
+        least: Singles, norms: Singles, rests: Singles,
+    ) -> None:  # fmt: skip
+        """Fill a run of ``found`` from the best scores and the least bounds of the others."""
         slack = self.slack(norms)
         found.labels[run] = labels
-        found.gaps[run] = (scores.min(axis=1) - slack) * np.float32(1 - 2.0**-20)
+        found.gaps[run] = (least - slack) * np.float32(1 - 2.0**-20)
         squares = norms * norms + best + 2 * rests * self.alone[labels] + slack
         squares += np.float32(2.0**-20) * (norms * norms + np.abs(best))
         found.radii[run] = np.sqrt(np.maximum(squares, 0)) * _UP

@@ -1,0 +1,150 @@
+"""The steps of pruning in compiled loops, where numba is installed and the work is large.
+
+Each does what a class of another module does in NumPy, which is its oracle in the tests and takes
+its place without numba. Both ways prove labels, so no result depends on which was taken; rows that
+coordinates leave open are compared with the centres within reach here, and with all there.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.nearest import Labels, Nearest, Rows, Singles
+from daskcluster.kernels.projection import Narrow, Sketch
+from daskcluster.kernels.scratch import scratch
+from daskcluster.plan import projection_tile_rows
+
+# Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
+WORTHWHILE = 3e8
+# With more centres in reach a product with all of them is faster.
+_MOST_IN_REACH = 0.25
+_KEPT_IN_REACH = 16  # centres a row on average for which there is room
+
+Indices = npt.NDArray[np.intp]
+
+
+def worthwhile(n_rows: int, n_clusters: int, n_features: int) -> bool:
+    """Whether a fit is large enough for compiled loops."""
+    return n_rows * n_clusters * n_features >= WORTHWHILE
+
+
+@cache
+def has_numba() -> bool:
+    """Whether numba is installed here."""
+    return find_spec("numba") is not None
+
+
+@cache
+def _loops() -> Any:
+    """The compiled functions; the first call in a process loads them, or compiles them."""
+    from daskcluster.kernels import loops  # noqa: PLC0415 - numba takes a second to import
+
+    return loops
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which centres may be nearest to each of some rows."""
+
+    lengths: npt.NDArray[np.int32]
+    """How many, shape (n,); 0 where any may."""
+    centers: npt.NDArray[np.int32]
+    """Ascending for each row, one row after the other."""
+    least: Singles
+    """Lower bounds on what the others' squared distances exceed that of the nearest by."""
+
+
+def widen(drift: Drift, labels: Labels, gaps: Singles, radii: Singles) -> Indices:
+    """`Drift.widen` in place; returns the rows whose gap is lost."""
+    rows = np.empty(len(labels), dtype=np.intp)
+    losses = drift.losses
+    n_left = _loops().widen(
+        labels, gaps, radii, losses.table, losses.width, losses.least, losses.slope, drift.steps,
+        rows,
+    )  # fmt: skip
+    return rows[:n_left]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def narrow(
+    centers: Narrow, sketch: Sketch, at: Indices, labels: Labels, norms: Singles,
+    gaps: Singles, radii: Singles,
+) -> tuple[Indices, Reach | None]:  # fmt: skip
+    """`Narrow.narrow` of the rows ``at`` some places, in place for those that keep their label.
+
+    Returns
+    -------
+    ndarray
+        The rows that are not proved to.
+    Reach
+        Of those; None where a product with all centres is faster.
+    """
+    n, k = len(at), len(centers.squares)
+    most = max(int(_MOST_IN_REACH * k), 2)
+    rows, lengths = np.empty(n, dtype=np.intp), np.empty(n, dtype=np.int32)
+    least = np.empty(n, dtype=np.float32)
+    found = scratch("found", (n * min(most, _KEPT_IN_REACH) + k,), np.int32)
+    n_left, n_found = _loops().narrow(
+        sketch.coordinates, centers.columns, centers.squares, centers.apart, centers.alone,
+        sketch.rests, centers.errors, at, labels, norms, gaps, radii,
+        rows, lengths, least, found, most, projection_tile_rows(k),
+    )  # fmt: skip
+    rows, lengths = rows[:n_left], lengths[:n_left]
+    if 2 * np.count_nonzero(lengths) < n_left:
+        return rows, None
+    return rows, Reach(lengths, found[:n_found].copy(), least[:n_left])
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def compare(
+    nearest: Nearest, rows: Rows, at: Indices | None, places: Indices, reach: Reach,
+    labels: Labels, norms: Singles, gaps: Singles, radii: Singles,
+) -> Labels:  # fmt: skip
+    """`Nearest.find` from the centres within reach alone, in place; returns the labels before.
+
+    The rows of the table, or those ``at`` some places of it, are the rows ``places`` of the state.
+    """
+    n, single, double = len(places), nearest.single, nearest.double
+    at = np.arange(n) if at is None else at
+    before, unsure = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.intp)
+    plain, where, exact = _plain(nearest, rows, at)
+    n_unsure = _loops().compare(
+        plain, where, places, np.arange(len(single.squares), dtype=np.int32),
+        reach.lengths, reach.centers, reach.least, exact,
+        single.weights, single.squares, single.errors,
+        double.weights, double.squares, double.errors,
+        labels, norms, gaps, radii, before, unsure,
+    )  # fmt: skip
+    if n_unsure:
+        left = unsure[:n_unsure]
+        labels[places[left]] = nearest.decide(rows[at[left]])
+    return before
+
+
+def _plain(nearest: Nearest, rows: Rows, at: Indices) -> tuple[Rows, Indices, bool]:
+    """Rows in the frame and where, as stored if that is the same; whether none was rounded."""
+    frame = nearest.frame
+    if rows.dtype.name in ("uint8", "float32") and frame.shift is None and not frame.exponent:
+        return rows, at, True
+    tile = scratch("tile", (len(at), rows.shape[1]), np.float32)
+    return frame.rows32(rows[at], tile), np.arange(len(at)), False
+
+
+def can_move(rows: Rows, n_limbs: int) -> bool:
+    """Whether `move` may take rows of this type."""
+    return rows.dtype.name in ("uint8", "int16", "uint16") and n_limbs == 1
+
+
+def move(
+    rows: Rows, at: Indices, before: Labels, after: Labels, n_clusters: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sums (1, n_clusters, n_features) and counts that the rows ``at`` some places carry along."""
+    sums = np.zeros((1, n_clusters, rows.shape[1]), dtype=np.int64)
+    counts = np.zeros(n_clusters, dtype=np.int64)
+    _loops().move(rows, at, before, after, sums[0], counts)
+    return sums, counts

@@ -1,0 +1,208 @@
+"""Loops that numba compiles for `compiled`; imported only where they are used.
+
+Sums may be reordered: the bounds on their rounding hold for any order. Least values may be taken in
+any order where arguments are finite. No loop is parallel: Dask's threads are, and the loops let
+them run.
+"""
+
+# ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, mypy sees none
+
+import numba
+import numpy as np
+
+_SUMS = {"reassoc", "contract", "nsz"}
+_FINITE = {*_SUMS, "nnan"}
+
+
+@numba.njit(nogil=True, cache=True)
+def widen(labels, gaps, radii, table, width, least, slope, steps, rows):
+    """`bounds.Drift.widen` in place; fills ``rows`` with those that lose their gap, counts them."""
+    n_bins = table.shape[1] - 1
+    up, unit = np.float32(1 + 2.0**-20), np.float32(2.0**-22)
+    n_left = 0
+    for i in range(labels.size):
+        label, radius, gap = labels[i], radii[i], gaps[i]
+        place = radius / width
+        if place < n_bins:
+            left = int(place)
+            low = table[label, left]
+            loss = low + (table[label, left + 1] - low) * (place - np.float32(left))
+        else:
+            loss = least[label] - radius * slope[label]
+        after = gap + loss
+        after -= unit * (abs(gap) + abs(loss))
+        gaps[i] = after
+        radii[i] = (radius + steps[label]) * up
+        if not after > 0:
+            rows[n_left] = i
+            n_left += 1
+    return n_left
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
+def _lowest(scores, squares):
+    """Products to scores, and the lowest of them."""
+    lowest = np.float32(np.inf)
+    for j in range(scores.size):
+        scores[j] = squares[j] - np.float32(2) * scores[j]
+        lowest = min(lowest, scores[j])
+    return lowest
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
+def _least(scores, apart, reach):
+    """The least of the scores, each less what may be hidden from it."""
+    least = np.float32(np.inf)
+    for j in range(scores.size):
+        least = min(least, scores[j] - reach * apart[j])
+    return least
+
+
+@numba.njit(nogil=True, cache=True)
+def _near(scores, apart, reach, limit, found):
+    """Fills ``found`` with the centres whose bound is within a limit; how many, least of others."""
+    least, near = np.float32(np.inf), 0
+    for j in range(scores.size):
+        bound = scores[j] - reach * apart[j]
+        found[near] = j
+        out = bound > limit
+        near += 0 if out else 1
+        least = min(least, bound) if out else least
+    return near, least
+
+
+@numba.njit(nogil=True, cache=True)
+def narrow(
+    coordinates, centers, squares, apart, alone, rests, errors, at, labels, norms, gaps, radii,
+    rows, lengths, leasts, found, most, tile_rows,
+):  # fmt: skip
+    """`projection.Narrow.narrow` of the rows ``at``, in place, from their coordinates.
+
+    ``centers`` are coordinates, shape (n_directions, n_clusters). Fills ``rows`` with those not
+    proved to keep their label, ``lengths`` with how many centres are within their reach (0 where
+    more than ``most`` are, ``found`` is full, or nothing is known), ``found`` with these,
+    ``leasts`` with the bound on all others; returns how many rows, and how many centres.
+    """
+    slope, offset, beyond, limit = errors
+    n_left = n_found = 0
+    up, down = np.float32(1 + 2.0**-20), np.float32(1 - 2.0**-20)
+    unit, two = np.float32(2.0**-20), np.float32(2)
+    tile = np.empty((tile_rows, coordinates.shape[1]), np.float32)
+    scores = np.empty((tile_rows, squares.size), np.float32)
+    for place in range(at.size):
+        if place % tile_rows == 0:
+            n = min(tile_rows, at.size - place)
+            for i in range(n):
+                tile[i] = coordinates[at[place + i]]
+            np.dot(tile[:n], centers, scores[:n])
+        i, row = at[place], scores[place % tile_rows]
+        rest, norm, length, least = rests[i], norms[i], 0, np.float32(0)
+        slack = slope * (norm + beyond) + offset
+        if norm < limit and rest < np.inf:
+            lowest = _lowest(row, squares)
+            label = 0
+            while row[label] != lowest:
+                label += 1
+            hidden, others = two * rest, apart[label]
+            below = _least(row[:label], others[:label], hidden)
+            least = min(below, _least(row[label + 1 :], others[label + 1 :], hidden))
+            if least - lowest > slack and label == labels[i]:
+                gaps[i] = (least - lowest - slack) * down
+                square = norm * norm + lowest + hidden * alone[label] + slack
+                square += unit * (norm * norm + abs(lowest))
+                radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)
+                continue
+            if n_found + row.size <= found.size:
+                near, least = _near(row, others, hidden, lowest + slack, found[n_found:])
+                least = (least - lowest - slack) * down
+                if near <= most:
+                    length = near
+                    n_found += near
+        rows[n_left], lengths[n_left], leasts[n_left] = i, length, least
+        n_left += 1
+    return n_left, n_found
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_SUMS)
+def _dot(a, b):
+    total = b[0] * b.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _two_best(row, weights, squares, found):
+    """The nearest of some centres, its score and the next."""
+    first, after, label = squares.dtype.type(np.inf), squares.dtype.type(np.inf), -1
+    for e in range(found.size):
+        j = found[e]
+        score = squares[j] - squares.dtype.type(2) * _dot(row, weights[j])
+        if score < first:
+            first, after, label = score, first, j
+        elif score < after:
+            after = score
+    return label, first, after
+
+
+@numba.njit(nogil=True, cache=True)
+def compare(
+    rows, at, places, all_centers, lengths, found, leasts, exact,
+    weights, squares, errors, weights64, squares64, errors64,
+    labels, norms, gaps, radii, before, unsure,
+):  # fmt: skip
+    """Label rows by the centres within their reach, and bound them, in place.
+
+    The rows ``at`` some places of a table are the rows ``places`` of the state. ``before`` gets
+    the labels they had, ``unsure`` those that neither precision decides; returns how many. Double
+    precision is for tables whose rows are ``exact``.
+    """
+    slope, offset, limit, away, lift = errors
+    slope64, offset64, limit64, _, _ = errors64
+    up, down, unit = np.float32(1 + 2.0**-21), np.float32(1 - 2.0**-21), np.float32(2.0**-21)
+    row, wide = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.float64)
+    begin = n_unsure = 0
+    for place in range(at.size):
+        i, table = places[place], rows[at[place]]
+        for e in range(row.size):
+            row[e] = table[e]
+        length = lengths[place]
+        near = found[begin : begin + length] if length else all_centers
+        begin += length
+        label, best, second = _two_best(row, weights, squares, near)
+        reach = norms[i] + away
+        margin = slope * reach + offset if reach < limit else np.float32(np.inf)
+        gap = ((second - best) - margin) * down
+        square = norms[i] * norms[i] + best + lift + 2 * margin
+        square += unit * (norms[i] * norms[i] + abs(best) + abs(lift))
+        before[place] = labels[i]
+        if not gap > 0:
+            gap = np.float32(0)
+            sure = False
+            if exact and reach < limit64:
+                for e in range(row.size):
+                    wide[e] = table[e]
+                label, first, after = _two_best(wide, weights64, squares64, near)
+                sure = after > first + (slope64 * reach + offset64)
+            if not sure:
+                unsure[n_unsure] = place
+                n_unsure += 1
+        if length:
+            gap = min(gap, leasts[place])
+        labels[i], gaps[i] = max(label, 0), gap
+        radii[i] = (
+            np.sqrt(max(square, np.float32(0))) * up if square < np.inf else np.float32(np.inf)
+        )
+    return n_unsure
+
+
+@numba.njit(nogil=True, cache=True)
+def move(rows, at, before, after, sums, counts):
+    """Take integer rows out of the sums of one cluster and into those of another."""
+    for place in range(at.size):
+        row, out, into = rows[at[place]], before[place], after[place]
+        for i in range(row.size):
+            sums[out, i] -= row[i]
+            sums[into, i] += row[i]
+        counts[out] -= 1
+        counts[into] += 1

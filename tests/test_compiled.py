@@ -1,0 +1,158 @@
+"""Compiled loops against the same oracles as NumPy's, and against NumPy itself."""
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import centers_for, frames_for, grid_for, tables
+from test_bounds import moves_for
+from test_projection import crooked, images, some_means
+
+from daskcluster import KMeans
+from daskcluster.kernels import compiled
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.hard import Assign
+from daskcluster.kernels.nearest import Frame, Nearest, centered
+from daskcluster.kernels.projection import Narrow, basis_of, sketch_of
+from daskcluster.plan import integer_grid
+
+pytest.importorskip("numba")
+
+
+@given(tables(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_labels_and_bounds_over_many_moves(table, data):
+    centers = data.draw(centers_for(table))
+    frame = data.draw(st.sampled_from(frames_for(centers)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    basis = crooked(rng, data.draw(st.integers(1, table.shape[1])), table.shape[1])
+    grid, batch = grid_for(table), Batch(0, table)
+    previous, state, total = None, None, None
+    for iteration in range(4):
+        job = Assign(centers, previous, iteration, frame, grid, basis=basis, compiled=True)
+        asked = job.ask(state)
+        seen = batch
+        if asked.rows is not None and data.draw(st.booleans()):
+            seen = batch.pick(asked.rows)
+        partial, state = job.step(seen, asked)
+        labels = reference.nearest(table, centers)
+        np.testing.assert_array_equal(state.labels, labels)
+        total = partial if total is None else job.merge(total, partial)
+        whole = Assign(centers, None, 0, frame, grid).step(batch, None)[0]
+        np.testing.assert_array_equal(total.sums, whole.sums)
+        np.testing.assert_array_equal(total.counts, whole.counts)
+        check_bounds(table, centers, frame, state)
+        previous, centers = centers, moves_for(data, centers)
+
+
+def check_bounds(table, centers, frame, state):
+    scale = reference.Fraction(4) ** frame.exponent
+    own = reference.fractions(centers)
+    for row, label, gap, radius in zip(
+        reference.fractions(table), state.labels, state.gaps, state.radii, strict=True
+    ):
+        squares = [reference.distance(row, center) / scale for center in own]
+        mine = squares.pop(label)
+        assert not radius < np.inf or mine <= reference.Fraction(float(radius)) ** 2
+        if squares and np.isfinite(gap):
+            assert reference.Fraction(float(gap)) <= max(min(squares) - mine, 0)
+
+
+def test_each_loop_says_what_numpy_says():
+    rows, start = images()
+    frame = centered(Frame(None, 0), rows.mean(axis=0))
+    before = some_means(rows, start)
+    after = before + np.random.default_rng(1).normal(size=before.shape)
+    found = Nearest(before, frame).find(rows)
+    drift = Drift(before, after, frame)
+    gaps, radii = drift.widen(found.labels, found.gaps, found.radii)
+    own_gaps, own_radii = found.gaps.copy(), found.radii.copy()
+    loose = compiled.widen(drift, found.labels, own_gaps, own_radii)
+    np.testing.assert_allclose(own_gaps, gaps, rtol=1e-4, atol=1)
+    np.testing.assert_allclose(own_radii, radii, rtol=1e-6)
+    np.testing.assert_array_equal(loose, np.flatnonzero(~(own_gaps > 0)))
+
+    basis = basis_of(rows, frame, 24)
+    sketch, narrow = sketch_of(rows, found.norms, frame, basis), Narrow(after, frame, basis)
+    expected = narrow.narrow(sketch, found.norms, loose)
+    open_rows, reach = compiled.narrow(
+        narrow, sketch, loose, found.labels, found.norms, own_gaps, own_radii
+    )
+    keeps = (expected.gaps > 0) & (expected.labels == found.labels[loose])
+    np.testing.assert_array_equal(open_rows, loose[~keeps])
+    proved = loose[keeps]
+    np.testing.assert_allclose(own_gaps[proved], expected.gaps[keeps], rtol=1e-3, atol=100)
+
+    labels = found.labels.copy()
+    same = compiled.compare(
+        Nearest(after, frame), rows, open_rows, open_rows, reach,
+        labels, found.norms, own_gaps, own_radii,
+    )  # fmt: skip
+    np.testing.assert_array_equal(same, found.labels[open_rows])
+    np.testing.assert_array_equal(labels, Nearest(after, frame).find(rows).labels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+@pytest.mark.parametrize("offset", [0, 10_000])
+def test_a_fit_of_any_type(monkeypatch, dtype, offset):
+    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
+    rows, start = images(n=1500)
+    rows = (rows.astype(np.int32) + (0 if dtype == "uint8" else offset)).astype(dtype)
+    init = rows[start].astype(np.float64)
+    expected = KMeans(20, init=init, tol=0, algorithm="lloyd").fit(rows)
+    for algorithm in ("hamerly", "projection"):
+        model = KMeans(20, init=init, tol=0, algorithm=algorithm).fit(rows)
+        assert model.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+        assert (model.inertia_, model.n_iter_) == (expected.inertia_, expected.n_iter_)
+        np.testing.assert_array_equal(model.labels_, expected.labels_)
+
+
+def test_adversarial_rows(monkeypatch):
+    """Duplicates, exact ties, constant columns, only 255s, clusters 1e-6 apart, k = n."""
+    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
+    rng = np.random.default_rng(0)
+    d = 300
+    close = np.repeat(rng.normal(size=(4, 1, d)), 40, 0).reshape(-1, d)
+    tables = {
+        "duplicates": np.repeat(rng.integers(0, 9, (20, d)), 8, 0).astype(np.uint8),
+        "ties": (rng.integers(0, 2, (200, d)) * 2).astype(np.uint8),
+        "constant": np.where(np.arange(d) % 7, 3, rng.integers(0, 255, (200, d))).astype(np.uint8),
+        "only 255": np.full((50, d), 255, np.uint8),
+        "close": close + 1e-6 * rng.integers(0, 4, (len(close), 1)),
+        "far": 1e6 + rng.normal(size=(200, d)),
+    }
+    for name, table in tables.items():
+        for k in (2, 5, len(np.unique(table, axis=0))):
+            init = np.unique(table, axis=0)[:k].astype(np.float64)
+            results = [
+                KMeans(len(init), init=init, tol=0, algorithm=a).fit(table)
+                for a in ("lloyd", "hamerly", "projection")
+            ]
+            first = results[0]
+            np.testing.assert_array_equal(
+                first.labels_, reference.nearest(table, first.cluster_centers_), err_msg=name
+            )
+            for other in results[1:]:
+                assert other.cluster_centers_.tobytes() == first.cluster_centers_.tobytes(), name
+                assert other.inertia_ == first.inertia_
+                np.testing.assert_array_equal(other.labels_, first.labels_, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+def test_moved_integers(dtype):
+    rng = np.random.default_rng(2)
+    info = np.iinfo(dtype)
+    rows = rng.choice([info.min, 0, 3, info.max], (500, 7)).astype(dtype)
+    at = np.sort(rng.choice(500, 200, replace=False))
+    before, after = rng.integers(0, 5, (2, 200)).astype(np.int32)
+    assert compiled.can_move(rows, integer_grid(500, 2**16).n_limbs)
+    sums, counts = compiled.move(rows, at, before, after, 5)
+    wanted = np.zeros((5, 7), dtype=np.int64)
+    np.add.at(wanted, after, rows[at].astype(np.int64))
+    np.subtract.at(wanted, before, rows[at].astype(np.int64))
+    np.testing.assert_array_equal(sums[0], wanted)
+    np.testing.assert_array_equal(
+        counts, np.bincount(after, minlength=5) - np.bincount(before, minlength=5)
+    )
