@@ -32,6 +32,8 @@ MOST_READ_AHEAD = 16
 WORKER_OVERHEAD = 192 * MIB
 PLANNED_SHARE = 0.7
 BUDGET_SHARE = 0.3
+# Between more centres the distances outside the directions would take more room than blocks.
+MOST_PROJECTED = 4096
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
 LARGEST_CHUNK_ROWS = 1 << 19
 
@@ -212,7 +214,7 @@ def n_directions(n_features: int, n_clusters: int, bytes_per_row: float) -> int:
     Few centres are told apart by fewer; where features are few, products with them are cheap.
     """
     wanted = 32 if n_clusters <= 32 else 64
-    if n_features < 4 * wanted or n_clusters < 2:
+    if n_features < 4 * wanted or not 2 <= n_clusters <= MOST_PROJECTED:
         return 0
     while wanted >= 16 and projection_bytes(wanted) > bytes_per_row:
         wanted //= 2
@@ -242,13 +244,15 @@ def fit_bytes(
 
     Per thread: the block in work, the blocks read ahead, a decoder's copy of one; what a step keeps
     for each row of it, most of it the distances of k-means++; float64 tiles and the products; the
-    centres now and before, in two precisions; the statistics of its tasks and of a merge.
+    centres now and before, in two precisions, and what lies between any two; the statistics of its
+    tasks and of a merge.
     """
     blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
     tile = tile_rows(n_features, n_clusters)
     rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 32)
     tiles = tile * (3 * 8 * n_features + 3 * 8 * n_clusters)
     centers = n_clusters * n_features * (8 + 8 + 8 + 4)
+    centers += min(n_clusters, MOST_PROJECTED) ** 2 * 12
     statistics = (TASKS_PER_THREAD + 3) * n_limbs * n_clusters * n_features * 8
     return n_threads * (blocks + rows + tiles + centers + statistics) + WORKER_OVERHEAD
 

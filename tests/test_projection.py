@@ -129,3 +129,4 @@ def test_directions_follow_what_may_be_kept():
     assert n_directions(784, 100, projection_bytes(16) - 1) == 0
     assert n_directions(100, 10, np.inf) == 0
     assert n_directions(784, 1, np.inf) == 0
+    assert n_directions(784, 4097, np.inf) == 0

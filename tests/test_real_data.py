@@ -76,6 +76,22 @@ def test_the_notebooks_figures(real, k, start):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("budget", [0, "10MB", None])
+@pytest.mark.parametrize("algorithm", ["lloyd", "hamerly", "projection"])
+def test_every_algorithm_gives_the_notebooks_labels(real, algorithm, budget):
+    name, store = real
+    init, reference = _start(name, 10, "rows_start", store)
+    model = KMeans(
+        10, init=init, tol=0, max_iter=1000, algorithm=algorithm, memory_budget=budget
+    ).fit(store)
+    np.testing.assert_allclose(model.inertia_, reference["inertia"], rtol=1e-12)
+    assert model.cluster_sizes_.tolist() == reference["cluster_sizes"]
+    assert _digest(model.labels_.compute()) == reference["labels_sha256"]
+    if algorithm == "hamerly" and budget == "10MB":
+        assert model.passes_ < 0.65 * model.n_iter_
+
+
+@pytest.mark.slow
 def test_twenty_clusters_which_the_notebooks_never_got(real):
     _, store = real
     init = _rows(store, list(range(0, 60_000, 3_000)))
@@ -91,7 +107,8 @@ def _plain_lloyd(X, centers):
     """Lloyd's algorithm in plain NumPy and float64, to the fixed point."""
     while True:
         labels = ((centers * centers).sum(axis=1) - X @ (2 * centers).T).argmin(axis=1)
-        new = np.stack([X[labels == j].mean(axis=0) for j in range(len(centers))])
+        own = (labels == np.arange(len(centers))[:, np.newaxis]).astype(np.float64)
+        new = (own @ X) / own.sum(axis=1, keepdims=True)  # sums of pixels are whole: exact
         if (new == centers).all():
             return centers, labels
         centers = new

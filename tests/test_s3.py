@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 import subprocess
 import sys
@@ -116,7 +117,13 @@ def test_everything_from_and_to_s3(store, bucket, rows):
     predict_labels(model, store, f"{bucket}/labels.zarr")
     np.testing.assert_array_equal(open_labels(f"{bucket}/labels.zarr"), expected.labels_)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as two,
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            # Forked workers have the environment of the first one's time.
+            env={name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+        ) as two,
         Client(two),
     ):
         assert bits(KMeans(**FIT).fit(store)) == bits(expected)
@@ -239,8 +246,8 @@ def test_reading_ahead_hides_latency(store, server, monkeypatch):
     n_requests = proxy.requests / 2
     added = n_requests * LATENCY
     print(f"{n_requests} requests, {near:.2f} s near, {far:.2f} s far, {added:.2f} s added")
-    # A request a chunk and pass, and few besides.
-    assert 7 * 40 < n_requests < 11 * 40
+    # A request a chunk and pass: two a restart, and one for the rows that it draws.
+    assert 7 * 40 < n_requests < 12 * 40 + 40
     assert far - near < added / 4
 
 

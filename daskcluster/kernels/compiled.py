@@ -5,9 +5,11 @@ its place without numba. Both ways prove labels, so no result depends on which w
 coordinates leave open are compared with the centres within reach here, and with all there.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from daskcluster.kernels.nearest import Labels, Nearest, Rows, Singles
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import projection_tile_rows
+
+_LOG = logging.getLogger("daskcluster")
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
@@ -44,6 +48,9 @@ def _loops() -> Any:
     """The compiled functions; the first call in a process loads them, or compiles them."""
     from daskcluster.kernels import loops  # noqa: PLC0415 - numba takes a second to import
 
+    cached = Path(loops.narrow.stats.cache_path).glob("loops.narrow-*.nbi")
+    if not any(cached):
+        _LOG.warning("compiling loops, once on this machine: this takes some seconds")
     return loops
 
 

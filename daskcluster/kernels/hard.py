@@ -1,6 +1,6 @@
 """Hard k-means: one reduction from rows and centres to exact cluster sums and counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -67,9 +67,8 @@ class HardPartial:
 def merge_hard(a: HardPartial, b: HardPartial) -> HardPartial:
     """Add two partials; exact, associative and commutative."""
     seen = a.seen + b.seen
-    if not (a.changed and b.changed):  # most blocks, late in a fit
-        moving = a if a.changed else b
-        return HardPartial(moving.sums, moving.counts, moving.changed, seen)
+    if not b.changed:  # most blocks, late in a fit
+        return replace(a, seen=seen)
     sums = exact.carry(a.sums + b.sums)
     return HardPartial(sums, a.counts + b.counts, a.changed + b.changed, seen)
 
@@ -222,7 +221,8 @@ class Assign:
         return HardPartial(zeros, np.zeros(k, dtype=np.int64), 0)
 
     def merge(self, a: HardPartial, b: HardPartial) -> HardPartial:
-        return merge_hard(a, b)
+        # Of two changes of which one is none, the other is the sum.
+        return merge_hard(a, b) if a.changed else replace(b, seen=a.seen + b.seen)
 
 
 def moved(
