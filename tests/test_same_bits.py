@@ -99,6 +99,17 @@ def test_chunks_threads_and_budgets_change_no_bit(stores):
         equal(bits(middle, memory_budget=100_000), expected)
 
 
+# What differs by type alone differs without workers too.
+ON_WORKERS = (
+    "uint8",
+    "float64 of all scales",
+    "one feature",
+    "20,000 features",
+    "ties and duplicates",
+)
+
+
+@pytest.mark.parametrize("stores", ON_WORKERS, indirect=True)
 def test_workers_change_no_bit(stores, clusters):
     _, (small, middle, whole) = stores
     expected = bits(whole)

@@ -17,8 +17,8 @@ from daskcluster.sources import open_source
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = (
-    "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit", "make_store",
-    "measure_memory", "soak",
+    "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit",
+    "bench_scheduler", "make_store", "measure_memory", "soak",
 )  # fmt: skip
 
 
@@ -132,6 +132,15 @@ def test_bench_engine():
     for where in ("threads", "processes"):
         assert min(result[where].values()) > 0
     assert "target 1.3" in last
+
+
+def test_bench_scheduler():
+    events, last = run("bench_scheduler", "--workers", 1, 2, "--repeats", 2, "--rows", 256)
+    assert [line["workers"] for line in events["pass"]] == [1, 2]
+    for line in events["pass"]:
+        check_spread(line["ms_per_task"], 2)
+        assert line["tasks"] == 2 * line["workers"]
+    assert last.endswith("ms a task")
 
 
 def test_bench_codecs():
