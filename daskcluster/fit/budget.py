@@ -32,6 +32,8 @@ class Spending:
     """Bytes of decoded rows."""
     directions: int
     """Of the projection kept of every row; 0 for none."""
+    holds_all: bool
+    """Whether no block need be read twice."""
 
 
 def spend(
@@ -60,7 +62,8 @@ def spend(
     left = max(budget - held * row_bytes, budget // 4)
     directions = n_directions(data.n_features, n_clusters, left / held) if project else 0
     kept = projection_bytes(directions) if directions else 0
-    return Spending(budget - held * kept, directions)
+    rows = budget - held * kept
+    return Spending(rows, directions, rows >= share * row_bytes)
 
 
 def leading_directions(

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError, Stopped
-from daskcluster.fit.budget import leading_directions, spend
+from daskcluster.fit.budget import Spending, leading_directions, spend
 from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
@@ -83,9 +83,7 @@ def run_fit(
         check_centers(options.init, options.n_clusters, data.n_features)
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
-        session.coarsen()
-        project = options.algorithm in ("auto", "projection")
-        spending = spend(session, data, options.n_clusters, budget, project=project)
+        spending = _spending(session, data, options, budget)
         session.keep(spending.rows)
         scale = scale_of(data.known_moments(session))
         job = _Job(session, data, scale, options, trail, spending.directions)
@@ -93,6 +91,18 @@ def run_fit(
         best = job.run(trail.begin(about))
         _warn_if_fewer(best, options.n_clusters)
         return Fit(best, session.passes, job.seconds, session.n_tasks, about)
+
+
+def _spending(
+    session: Session, data: Dataset, options: Options, budget: int | str | None
+) -> Spending:
+    """What the budget goes to. Where blocks are read again, small ones are read less often."""
+    project = options.algorithm in ("auto", "projection")
+    spending = spend(session, data, options.n_clusters, budget, project=project)
+    if not spending.holds_all:
+        return spending
+    session.coarsen()
+    return spend(session, data, options.n_clusters, budget, project=project)
 
 
 @contextmanager
