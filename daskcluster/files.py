@@ -16,11 +16,13 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = ".lock"
+LEFTOVER = ".writing-"
+"""How files begin that were being written; of a killed writer they stay."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` in one rename, once all of ``content`` is on disk."""
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
+    temporary = path.with_name(f"{LEFTOVER}{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -35,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete what a killed `write_atomically` left in ``folder``."""
-    for leftover in folder.glob(".writing-*"):
+    for leftover in folder.glob(f"{LEFTOVER}*"):
         leftover.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """The engine on this process's threads: tasks, passes, states, budgets, stops."""
 
 import io
+import pickle
 import threading
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import dask
 import dask.threaded
 import numpy as np
 import pytest
+import zarr
 from threadpoolctl import threadpool_info
 
 from daskcluster.engine import Session, TextLine, memory, parse_bytes, tasks
@@ -15,6 +17,7 @@ from daskcluster.engine.memory import MEMORY, OneBlasThread, ProcessMemory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Cut
+from daskcluster.store import open_rows
 
 
 @dataclass(frozen=True)
@@ -273,3 +276,11 @@ def test_the_text_of_progress_fits_where_it_goes(live, monkeypatch):
         assert told in stream.getvalue()
     else:
         assert stream.getvalue() == told + "\n"
+
+
+def test_rows_opened_anew_are_read_anew():
+    """What a killed run left in a worker's memory may be of an array that was written again."""
+    array = zarr.array(np.zeros((4, 2)))
+    first, second = open_rows(array), open_rows(array)
+    assert first.token != second.token
+    assert pickle.loads(pickle.dumps(first)).token == first.token

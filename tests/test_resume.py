@@ -8,6 +8,7 @@ import threading
 import time
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -25,14 +26,21 @@ from daskcluster import (
     load_model,
 )
 from daskcluster.cli import main
-from daskcluster.engine import Silent, Stop, stoppable
+from daskcluster.engine import Silent, Stop, connected, stoppable
 from daskcluster.files import only_writer
 from daskcluster.fit import checkpoint
 from daskcluster.fit.checkpoint import read_checkpoint
 from daskcluster.store import Build
 
 OPTIONS = {"n_clusters": 7, "tol": 0, "random_state": 5}
+
+
+def some_centers(X, n_clusters, random_state):
+    return random_state.uniform(0, 255, (n_clusters, 12))
+
+
 STARTS = {
+    "callable, restarts": {"init": some_centers, "n_init": 3, "max_iter": 6},
     "k-means++": {},
     "random, restarts": {"init": "random", "n_init": 3},
     "max_iter": {"max_iter": 6},
@@ -102,6 +110,36 @@ def test_a_fit_killed_anywhere_goes_on(store, rows, tmp_path, start, n_writes):
     # It did go on: what had been decoded before counts, and was not decoded again.
     assert resumed.passes_ >= before["spent"]["bytes"] / rows.nbytes
     assert resumed.seconds_ > before["spent"]["seconds"]
+
+
+def test_a_fit_of_a_dask_array_goes_on(rows, tmp_path):
+    X = da.from_array(rows, chunks=(700, 12))
+    with pytest.MonkeyPatch.context() as patch:
+        killed_after(patch, 3)
+        with pytest.raises(Killed):
+            fit_model(KMeans(**OPTIONS), X, tmp_path / "m")
+    resumed = fit_model(KMeans(**OPTIONS), X, tmp_path / "m", resume=True)
+    assert bits(resumed) == bits(KMeans(**OPTIONS).fit(rows))
+    with pytest.raises(ModelError, match="content"):
+        fit_model(KMeans(**OPTIONS), X + 1, tmp_path / "m", resume=True)
+
+
+def test_what_a_killed_writer_left_is_nobodys(store, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / ".writing-0123").write_bytes(b"half")
+    fit_model(KMeans(**OPTIONS), store, tmp_path / "m")
+    assert not list((tmp_path / "m").glob(".writing-*"))
+
+
+def test_a_scheduler_file_that_never_comes_can_be_stopped(tmp_path):
+    stop = Stop()
+    threading.Timer(0.5, stop.request, ["SIGTERM"]).start()
+    with (
+        stoppable(stop),
+        pytest.raises(Interrupted),
+        connected(scheduler_file=str(tmp_path / "none.json")),
+    ):
+        pass
 
 
 @given(st.lists(st.integers(1, 5), max_size=8))

@@ -1,9 +1,10 @@
 """Rows of any kind to a sealed store."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -66,12 +67,14 @@ class SourceReader:
     """Reads a source's rows as blocks, so that the engine can map over them."""
 
     source: Rows
+    opened: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Another file may be there the next time."""
 
     in_memory = False
 
     @property
     def token(self) -> str:
-        return f"source:{self.source.path}"
+        return f"source:{self.source.path}#{self.opened}"
 
     def read(self, block: Block) -> Batch:
         return Batch(block.start, self.source.read(block.start, block.stop))

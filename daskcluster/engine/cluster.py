@@ -27,6 +27,7 @@ STRAIGHT_BYTES = 64 * 2**20
 FAN_IN = 8
 CANCEL_SECONDS = 5.0
 
+_GONE = ("cancelled", "lost")
 _LOST = (KilledWorker, CancelledError, CommClosedError)
 
 
@@ -144,17 +145,20 @@ class ClusterBackend:
                 some, todo = self._finished(step, pending)
                 finished |= some
                 pending |= {self._submit(step, attempt): attempt for attempt in todo}
-            outcomes = self._merge(step, list(finished))
-            if outcomes is None:
-                pending |= self._lost(step, finished)
+            # A result may be lost while others are waited for: nobody would make it again.
+            pending |= self._lost(step, finished)
+            if not pending:
+                outcomes = self._merge(step, list(finished))
         owners = sorted(self._members.threads)
         rest = [part for outcome in outcomes for part in outcome.rest]
         return outcomes, [_Attempt(p, owners[i % len(owners)]) for i, p in enumerate(rest)]
 
     def _lost(self, step: _Pass, finished: dict[Future, _Attempt]) -> dict[Future, _Attempt]:
-        """Take results out of ``finished`` whose owner has left, and begin them again."""
+        """Take out of ``finished`` what left with its owner or scheduler, and begin it again."""
+        self._stop.check()
         self._members.wait(step.work)
-        gone = [f for f, a in finished.items() if a.owner not in self._members.threads]
+        there = self._members.threads
+        gone = [f for f, a in finished.items() if a.owner not in there or f.status != "finished"]
         self._cancel(gone)
         again = [self._again(step, finished.pop(future)) for future in gone]
         return {self._submit(step, attempt): attempt for attempt in again}
@@ -208,6 +212,7 @@ class ClusterBackend:
             return []
 
         def look() -> None:
+            self._stop.check()
             self._members.look(step.work)
             if not holders <= set(self._members.threads):
                 raise CancelledError
@@ -227,7 +232,9 @@ class ClusterBackend:
         there = self._members.threads
         gone = [future for future, attempt in pending.items() if attempt.owner not in there]
         again = [self._again(step, pending[future]) for future in gone]
-        if isinstance(step.job, Future) and self._members.silences > step.silences:
+        if isinstance(step.job, Future) and (
+            self._members.silences > step.silences or step.job.status in _GONE
+        ):
             # Whoever fetches the reduction from a silent worker waits as long as that is silent.
             stuck = [future for future in pending if future not in gone]
             again += [pending[future] for future in stuck]
@@ -271,6 +278,8 @@ class ClusterBackend:
         ]
 
     def _submit(self, step: _Pass, attempt: _Attempt) -> Future:
+        if isinstance(step.job, Future) and step.job.status in _GONE:
+            self._ship(step)
         return self._client.submit(
             run_partition, step.work, step.job, attempt.part,
             key=self._key(step, step.title), workers=[attempt.owner], allow_other_workers=False,
@@ -289,7 +298,8 @@ class ClusterBackend:
             step.earlier.append(step.job)
         step.job = self._client.submit(
             _itself, step.reduction, key=self._key(step, "broadcast"),
-            workers=sorted(self._members.threads), pure=False,
+            # All of these may leave, and others come.
+            workers=sorted(self._members.threads), allow_other_workers=True, pure=False,
         )  # fmt: skip
         return step
 

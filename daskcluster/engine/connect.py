@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from typing import Any
 from distributed import Client, LocalCluster, Security
 from distributed.comm import resolve_address
 
+from daskcluster.engine.stopping import current_stop
 from daskcluster.errors import EngineError, InputError
+
+_LOG = logging.getLogger("daskcluster")
 
 
 @contextmanager
@@ -108,6 +112,8 @@ def connected(
     given: dict[str, Any] = {"address": address, "scheduler_file": scheduler_file}
     given = {name: value for name, value in given.items() if value is not None}
     where = address or scheduler_file
+    if scheduler_file is not None:
+        _wait_for(Path(scheduler_file))
     try:
         # One that fails to connect must not stay behind as the default.
         client = Client(**given, security=security, set_as_default=False)
@@ -118,6 +124,17 @@ def connected(
         ) from error
     with client, client.as_current():
         yield client
+
+
+def _wait_for(path: Path) -> None:
+    """Wait for a scheduler's file where a stop is heard; Dask's client would hear none."""
+    stop, told = current_stop(), False
+    while not path.exists():
+        if not told:
+            _LOG.warning("%s is not there yet: waiting for its scheduler", path)
+            told = True
+        stop.check()
+        time.sleep(0.1)
 
 
 def _check_address(address: str, security: Security) -> None:

@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +92,19 @@ def dataset(X: Any, progress: Progress | None = None) -> Iterator[Dataset]:
     """
     if is_dask_array(X):
         with _temporary(X.nbytes, "a Dask array") as path:
-            yield store_dataset(convert_dask(X, path, progress=progress))
+            yield _passing(convert_dask(X, path, progress=progress))
         return
     data = view(X)
     if not isinstance(data.reader, ZarrRows) or data.reader.in_place:
         yield data
         return
     with _temporary(data.nbytes, f"{data.name}, whose rows span chunks,") as path:
-        yield store_dataset(convert_rows(_ZarrSource(data.reader), path, progress=progress))
+        yield _passing(convert_rows(_ZarrSource(data.reader), path, progress=progress))
+
+
+def _passing(store: Store) -> "Dataset":
+    """A temporary store: its build is new each time, and says nothing of the rows."""
+    return replace(store_dataset(store), build=None)
 
 
 def view(X: Any) -> Dataset:

@@ -283,8 +283,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 )
             return self.init
         if callable(self.init):
-            random_state = check_random_state(self.random_state)
-            return lambda: self.init(X, n_clusters, random_state=random_state)
+            return lambda seed, restart: self.init(
+                X, n_clusters, random_state=np.random.RandomState(_bits(seed, restart))
+            )
         try:
             return np.array(self.init, dtype=np.float64, order="C")
         except (TypeError, ValueError) as error:
@@ -296,6 +297,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _bits(seed: int, restart: int) -> np.random.MT19937:
+    """A restart's own stream: one that is gone on with, or done again, draws the same."""
+    return np.random.MT19937(np.random.SeedSequence([seed, restart]))
 
 
 def _is_number(value: Any) -> bool:

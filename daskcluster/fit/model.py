@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
-from daskcluster.files import LOCK, nearest_folder, only_writer, write_atomically
+from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
 from daskcluster.fit.checkpoint import FILE as CHECKPOINT
 
 FORMAT = "daskcluster-model"
@@ -61,7 +61,7 @@ def _check_place(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ModelError(f"{folder} is a file: a model is a folder, choose another place")
-    names = {p.name for p in folder.iterdir()}
+    names = {p.name for p in folder.iterdir() if not p.name.startswith(LEFTOVER)}
     if names and not names & {"model.json", CHECKPOINT, LOCK}:
         raise ModelError(f"{folder} exists and is not a daskcluster model: choose another place")
 

@@ -25,7 +25,7 @@ from daskcluster.plan import LARGEST_MAGNITUDE
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale, scale_of
 
-Init = str | Floats | Callable[[], Floats]
+Init = str | Floats | Callable[[int, int], Floats]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Options:
 
     n_clusters: int
     init: Init
-    """``'k-means++'``, ``'random'``, centres, or a call that returns centres."""
+    """``'k-means++'``, ``'random'``, centres, or a call of (seed, restart) that returns centres."""
     n_init: int
     max_iter: int
     tol: float
@@ -197,7 +197,7 @@ class _Job:
         if isinstance(options.init, np.ndarray):
             return options.init.astype(np.float64)
         if callable(options.init):
-            centers = np.asarray(options.init(), dtype=np.float64)
+            centers = np.asarray(options.init(options.seed, restart), dtype=np.float64)
             check_centers(centers, options.n_clusters, self._data.n_features)
             return centers
         if options.init == "random":

@@ -2,7 +2,8 @@
 
 import math
 import os
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,12 +31,14 @@ class ZarrRows:
     """Reads rows of any Zarr array, flattened; its missing chunks are fill values, as in Zarr."""
 
     array: Any
+    opened: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """What was read of an array that was opened before is not what is there now."""
 
     in_memory = False
 
     @cached_property
     def token(self) -> str:
-        return f"{self.array.store_path}{self.array.shape}{self.array.dtype}"
+        return f"{self.array.store_path}{self.array.shape}{self.array.dtype}#{self.opened}"
 
     @property
     def n_rows(self) -> int:
