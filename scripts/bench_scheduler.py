@@ -41,7 +41,7 @@ def main() -> None:
         for n_workers in options.workers:
             with (
                 LocalCluster(
-                    n_workers=n_workers, threads_per_worker=1, processes=False,
+                    n_workers=n_workers, threads_per_worker=1, processes=False, memory_limit=0,
                     dashboard_address=":0",
                 ) as cluster,
                 Client(cluster),
