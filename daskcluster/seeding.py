@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from daskcluster.engine import Session
-from daskcluster.kernels.nearest import Floats
+from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.seeds import Invert, Potentials, TakeRows, unit_exponent
 from daskcluster.plan import seed_trials
 from daskcluster.survey import Scale

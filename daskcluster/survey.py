@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 
 from daskcluster.engine import Session
+from daskcluster.kernels.frame import EASY_EXPONENT, Frame, centered
 from daskcluster.kernels.moments import Extremes, Moments, SumMoments, exponent_above
-from daskcluster.kernels.nearest import EASY_EXPONENT, Frame, centered
 from daskcluster.plan import INTEGER_BOUNDS
 
 

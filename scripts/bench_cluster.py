@@ -9,7 +9,6 @@ import argparse
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -22,14 +21,13 @@ from benchlib import (
     interleaved,
     ratio,
     scratch_folder,
-    source_of,
     spread,
+    store_of,
 )
 from distributed import Client, LocalCluster
 from sklearn.exceptions import ConvergenceWarning
 
-from daskcluster import KMeans, Store, open_store
-from daskcluster.convert import convert_rows
+from daskcluster import KMeans, Store
 from daskcluster.fit.data import store_dataset
 
 EXAMPLE = "python scripts/bench_cluster.py --store mnist480k.zarr --k 10 --max-iter 10"
@@ -107,10 +105,7 @@ def main() -> None:
     """Run on a folder that is deleted afterwards."""
     options = parse()
     with scratch_folder() as scratch:
-        path = options.store or str(Path(scratch) / "rows.zarr")
-        if options.store is None:
-            convert_rows(source_of(options, scratch), path)
-        store = open_store(path)
+        store = store_of(options, scratch)
         info = store.info
         emit_run(__file__, options, n_rows=info.n_rows, n_features=info.n_features, k=options.k)
         measure(store, options)

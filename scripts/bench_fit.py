@@ -24,15 +24,14 @@ from benchlib import (
     interleaved,
     ratio,
     scratch_folder,
-    source_of,
     spread,
+    store_of,
     timed,
 )
 from dask.system import CPU_COUNT
 from sklearn.exceptions import ConvergenceWarning
 
-from daskcluster import KMeans, open_store
-from daskcluster.convert import convert_rows
+from daskcluster import KMeans
 from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.fit.kmeans import ALGORITHMS
 from daskcluster.store import Store
@@ -184,11 +183,7 @@ def emit_floor(
 
 def run(options: argparse.Namespace, scratch: Path) -> None:
     """The whole measurement."""
-    if options.store is not None:
-        store = open_store(options.store)
-    else:
-        source = source_of(options, scratch)
-        store = convert_rows(source, scratch / "rows.zarr", codec=options.codec)
+    store = store_of(options, scratch, options.codec)
     data = store_dataset(store)
     emit_run(
         __file__,

@@ -20,6 +20,8 @@ import sklearn
 import threadpoolctl
 from sklearn.datasets import load_digits
 
+from daskcluster import Store, open_store
+from daskcluster.convert import convert_rows
 from daskcluster.demo import write_idx
 from daskcluster.engine.tasks import versions
 from daskcluster.sources import Source, open_source
@@ -104,6 +106,13 @@ def source_of(options: argparse.Namespace, scratch: Path) -> Source:
     if options.images is not None:
         return open_source(options.images.absolute())
     return open_source(data_files(options.data, scratch, options.rows)[0])
+
+
+def store_of(options: argparse.Namespace, scratch: Path, codec: str = "lz4") -> Store:
+    """The store that was named, else one of the images that `data_options` chose."""
+    if options.store is not None:
+        return open_store(options.store)
+    return convert_rows(source_of(options, scratch), scratch / "rows.zarr", codec=codec)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 from daskcluster.fit.data import array_dataset
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.moments import exponent_above
-from daskcluster.kernels.nearest import Frame, frame_of
 from daskcluster.plan import INTEGER_BOUNDS, ROW_TYPES, Cut, sum_grid
 
 CHECK = settings(max_examples=60, deadline=None)

@@ -8,8 +8,9 @@ from strategies import CHECK, centers_for, frames_for, grid_for, tables
 
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.bounds import _BINS, _REACH, Drift
+from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
-from daskcluster.kernels.nearest import Frame, Nearest, centered
+from daskcluster.kernels.nearest import Nearest
 
 
 def moves_for(data, centers):

@@ -134,6 +134,17 @@ class Large(DieOnce):
     partial_nbytes = 2**40
 
 
+@dataclass(frozen=True)
+class Slow(Large):
+    """The second half waits, so that the first is collected before."""
+
+    def step(self, batch, state):
+        if batch.start >= 50 and not self.flag.exists():
+            time.sleep(2)
+            self.flag.touch()
+        return int(batch.rows.sum()), None
+
+
 def test_large_partials_are_merged_on_the_workers(client, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
     merged = []
@@ -173,6 +184,68 @@ def test_a_worker_killed_during_a_tree_costs_time_only(own_cluster, monkeypatch,
     monkeypatch.setattr(ClusterBackend, "_merge", merge_after_a_death)
     with session() as run:
         assert run.reduce(Large(tmp_path / "died"), "sum") == 100 * 99 // 2
+
+
+def test_a_result_lost_while_others_are_waited_for(own_cluster, monkeypatch, tmp_path):
+    """A tree has collected a result when its owner dies, and other tasks still run."""
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
+    finished, killed = ClusterBackend._finished, []
+
+    def finished_then_a_death(self, step, pending):
+        some, todo = finished(self, step, pending)
+        if some and pending and not killed:
+            killed.append(next(iter(some.values())).owner)
+            os.kill(own_cluster.run(os.getpid, workers=killed)[killed[0]], 9)
+        return some, todo
+
+    monkeypatch.setattr(ClusterBackend, "_finished", finished_then_a_death)
+    with session() as run:
+        assert run.reduce(Slow(tmp_path / "slept"), "sum") == 100 * 99 // 2
+    assert killed
+
+
+def test_a_merge_that_is_lost_again_and_again_is_an_error(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(ClusterBackend, "_merge", lambda self, step, futures: None)
+    (tmp_path / "died").touch()
+    with session() as run, pytest.raises(EngineError, match="5 times while they were merged"):
+        run.reduce(Large(tmp_path / "died"), "sum")
+
+
+@dataclass(frozen=True)
+class Wide(DieOnce):
+    """So large that it is sent once, as a future."""
+
+    padding: object = None
+
+
+def test_a_broadcast_outlives_all_workers_it_was_sent_to(monkeypatch, tmp_path):
+    monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as one,
+        Client(one),
+        session() as run,
+    ):
+        job = Wide(tmp_path / "died", padding=np.zeros(20_000))
+        assert run.reduce(job, "sum") == 100 * 99 // 2
+    assert (tmp_path / "died").exists()
+
+
+def test_a_broadcast_that_a_reconnect_cancelled_is_sent_again(client, monkeypatch, tmp_path):
+    ship, shipped = ClusterBackend._ship, []
+
+    def ship_and_lose(self, step):
+        ship(self, step)
+        shipped.append(step.job)
+        if len(shipped) == 1:
+            step.job.cancel(force=True)
+        return step
+
+    monkeypatch.setattr(ClusterBackend, "_ship", ship_and_lose)
+    (tmp_path / "died").touch()
+    with session() as run:
+        job = Wide(tmp_path / "died", padding=np.zeros(20_000))
+        assert run.reduce(job, "sum") == 100 * 99 // 2
+    assert len(shipped) == 2
 
 
 def test_a_result_lost_before_it_arrives_is_computed_again(own_cluster, monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ from strategies import CHECK, batches, centers_for, frames_for, tables
 
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.farthest import Farthest
-from daskcluster.kernels.nearest import Frame
+from daskcluster.kernels.frame import Frame
 
 
 def found(job, parts):

@@ -12,8 +12,8 @@ from strategies import CHECK, batches, centers_for, frames_for, grid_for, tables
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.hard import _RUN, Assign, HardPartial, HardState, merge_hard, moved
-from daskcluster.kernels.nearest import Frame
 from daskcluster.plan import ROW_TYPES
 
 

@@ -16,7 +16,7 @@ from strategies import CHECK, FEW, centers_for, session_over, tables
 from daskcluster import KMeans
 from daskcluster.engine.memory import MEMORY
 from daskcluster.fit.lloyd import Progression, lloyd
-from daskcluster.kernels.nearest import Frame
+from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.outputs import Label
 from daskcluster.plan import ROW_TYPES
 from daskcluster.survey import scale_of, survey

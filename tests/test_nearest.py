@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import CHECK, centers_for, frames_for, tables
 
-from daskcluster.kernels.nearest import Frame, Nearest, frame_of
+from daskcluster.kernels.frame import Frame, frame_of
+from daskcluster.kernels.nearest import Nearest
 from daskcluster.plan import ROW_TYPES, tile_rows
 
 

@@ -11,8 +11,9 @@ from strategies import CHECK, centers_for, frames_for, grid_for, tables
 
 from daskcluster import KMeans, convert_npy
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
-from daskcluster.kernels.nearest import Frame, Nearest, centered
+from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
 from daskcluster.plan import n_directions, projection_bytes
 

@@ -13,7 +13,7 @@ from strategies import CHECK, FEW, batches, session_over, tables
 from test_moments import moments_of
 
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.nearest import Frame
+from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.seeds import (
     Invert,
     Potentials,

@@ -279,10 +279,13 @@ def _run(arguments: list[str] | None) -> int:
     except Stopped as error:
         return _stopped(str(error), error)
     except InputError as error:
-        return _say(f"error: {error}", EXIT_USAGE)
+        return _say(f"error: {error}{_kept(error)}", EXIT_USAGE)
     except (DaskClusterError, OSError, MemoryError) as error:
-        kept = "; what was done is kept for --resume" if getattr(error, "kept", False) else ""
-        return _say(f"error: {error or type(error).__name__}{kept}", EXIT_FAILURE)
+        return _say(f"error: {error or type(error).__name__}{_kept(error)}", EXIT_FAILURE)
+
+
+def _kept(error: BaseException) -> str:
+    return "; what was done is kept for --resume" if getattr(error, "kept", False) else ""
 
 
 def _stopped(reason: str, error: BaseException) -> int:

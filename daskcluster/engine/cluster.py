@@ -140,6 +140,7 @@ class ClusterBackend:
         """The same for large partials: wait for all, merge on the workers, gather what is left."""
         finished: dict[Future, _Attempt] = {}
         outcomes: list[Outcome] | None = None
+        merges = 0
         while outcomes is None:
             while pending:
                 some, todo = self._finished(step, pending)
@@ -147,8 +148,15 @@ class ClusterBackend:
                 pending |= {self._submit(step, attempt): attempt for attempt in todo}
             # A result may be lost while others are waited for: nobody would make it again.
             pending |= self._lost(step, finished)
-            if not pending:
-                outcomes = self._merge(step, list(finished))
+            if pending:
+                continue
+            if merges == MAX_ATTEMPTS:
+                raise EngineError(
+                    f"results of {step.title} were lost {merges} times while they were merged: "
+                    "look at the workers' logs, memory is the usual reason"
+                )
+            merges += 1
+            outcomes = self._merge(step, list(finished))
         owners = sorted(self._members.threads)
         rest = [part for outcome in outcomes for part in outcome.rest]
         return outcomes, [_Attempt(p, owners[i % len(owners)]) for i, p in enumerate(rest)]
@@ -171,7 +179,7 @@ class ClusterBackend:
             futures = [
                 self._client.submit(
                     merge_outcomes,
-                    step.job,
+                    self._job(step),
                     *group,
                     key=self._key(step, "merge"),
                     workers=sorted(there),
@@ -278,16 +286,20 @@ class ClusterBackend:
         ]
 
     def _submit(self, step: _Pass, attempt: _Attempt) -> Future:
-        if isinstance(step.job, Future) and step.job.status in _GONE:
-            self._ship(step)
         return self._client.submit(
-            run_partition, step.work, step.job, attempt.part,
+            run_partition, step.work, self._job(step), attempt.part,
             key=self._key(step, step.title), workers=[attempt.owner], allow_other_workers=False,
             pure=False,
         )  # fmt: skip
 
     def _key(self, step: _Pass, title: str) -> str:
         return f"{title}-{step.work.run}-{next(self._counter)}"
+
+    def _job(self, step: _Pass) -> Any:
+        """The reduction, or a future of it: another one where that has left with its holders."""
+        if isinstance(step.job, Future) and step.job.status in _GONE:
+            self._ship(step)
+        return step.job
 
     def _ship(self, step: _Pass) -> _Pass:
         step.silences = self._members.silences

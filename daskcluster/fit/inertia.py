@@ -2,8 +2,8 @@
 
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
+from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
-from daskcluster.kernels.nearest import Floats
 from daskcluster.survey import scale_of
 
 

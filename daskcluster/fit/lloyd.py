@@ -11,8 +11,8 @@ from daskcluster.engine import Session
 from daskcluster.kernels import exact
 from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
+from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
-from daskcluster.kernels.nearest import Floats
 from daskcluster.kernels.projection import Basis
 from daskcluster.plan import Grid
 from daskcluster.survey import Scale

@@ -19,7 +19,7 @@ from daskcluster.fit.budget import Spending, leading_directions, spend
 from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
-from daskcluster.kernels.nearest import Floats
+from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
 from daskcluster.plan import LARGEST_MAGNITUDE
 from daskcluster.seeding import kmeans_plusplus, random_rows

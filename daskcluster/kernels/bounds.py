@@ -16,7 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from daskcluster.kernels.nearest import Floats, Frame, Labels, Singles
+from daskcluster.kernels.frame import Floats, Frame, Singles
+from daskcluster.kernels.nearest import Labels
 
 _BINS = 32
 _REACH = 3.0  # the bins of distances end at so many times the longest centre

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.kernels.bounds import Drift
-from daskcluster.kernels.nearest import Labels, Nearest, Rows, Singles
+from daskcluster.kernels.frame import Rows, Singles
+from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import projection_tile_rows

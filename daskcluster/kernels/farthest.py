@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.nearest import Floats, Frame, Labels, Nearest
+from daskcluster.kernels.frame import Floats, Frame
+from daskcluster.kernels.nearest import Labels, Nearest
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Hard k-means: one reduction from rows and centres to exact cluster sums and counts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -8,7 +8,8 @@ import numpy as np
 from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift
-from daskcluster.kernels.nearest import Floats, Found, Frame, Labels, Nearest, Rows, Singles
+from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
+from daskcluster.kernels.nearest import Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
 from daskcluster.plan import Grid
 
@@ -60,17 +61,14 @@ class HardPartial:
     """Shape (n_clusters,)."""
     changed: int
     """Rows whose label changed."""
-    seen: int = 0
-    """Rows that were compared with all centres."""
 
 
 def merge_hard(a: HardPartial, b: HardPartial) -> HardPartial:
     """Add two partials; exact, associative and commutative."""
-    seen = a.seen + b.seen
     if not b.changed:  # most blocks, late in a fit
-        return replace(a, seen=seen)
+        return a
     sums = exact.carry(a.sums + b.sums)
-    return HardPartial(sums, a.counts + b.counts, a.changed + b.changed, seen)
+    return HardPartial(sums, a.counts + b.counts, a.changed + b.changed)
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ class Assign:
         picked = np.flatnonzero(before != after)
         places = picked if at is None else at[picked]
         sums, counts = compiled.move(rows, places, before[picked], after[picked], k)
-        return HardPartial(sums, counts, len(picked), len(after))
+        return HardPartial(sums, counts, len(picked))
 
     def _nothing(self) -> HardPartial:
         k, d = self.centers.shape
@@ -222,7 +220,7 @@ class Assign:
 
     def merge(self, a: HardPartial, b: HardPartial) -> HardPartial:
         # Of two changes of which one is none, the other is the sum.
-        return merge_hard(a, b) if a.changed else replace(b, seen=a.seen + b.seen)
+        return merge_hard(a, b) if a.changed else b
 
 
 def moved(
@@ -245,7 +243,7 @@ def moved(
         picked = np.flatnonzero(before != after)
         count = len(picked)
         if not count:
-            return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0, len(after))
+            return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0)
         counts = np.bincount(after[picked], minlength=n_clusters)
         counts -= np.bincount(before[picked], minlength=n_clusters)
     for start in range(0, count, _RUN):
@@ -255,7 +253,7 @@ def moved(
             None if before is None else before[run], after[run], n_clusters, grid,
         )  # fmt: skip
         exact.carry(sums)
-    return HardPartial(sums, counts.astype(np.int64), count, len(after))
+    return HardPartial(sums, counts.astype(np.int64), count)
 
 
 def _run_sums(

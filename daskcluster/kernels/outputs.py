@@ -9,8 +9,9 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Floats, frame_of
 from daskcluster.kernels.moments import largest_magnitude
-from daskcluster.kernels.nearest import Floats, Labels, Nearest, frame_of
+from daskcluster.kernels.nearest import Labels, Nearest
 
 
 def _rows(batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels.nearest import Floats, Frame, Labels, Rows, Singles
+from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
+from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import projection_tile_rows
 

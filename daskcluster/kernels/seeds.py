@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.nearest import Floats, Frame
+from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import INTEGER_BOUNDS
 

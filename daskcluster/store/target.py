@@ -10,7 +10,7 @@ from typing import Any
 
 import zarr
 
-from daskcluster.errors import DaskClusterError, EngineError, Stopped, StoreError, differences
+from daskcluster.errors import DaskClusterError, InputError, StoreError, differences
 from daskcluster.files import nearest_folder
 from daskcluster.store import place
 from daskcluster.store.build import Build
@@ -74,16 +74,19 @@ def building(
             _prepare(new, found, recipe)
             yield new
         except BaseException as error:
-            if recipe is None or not isinstance(error, _NO_FAULT_OF_THE_INPUT):
+            if recipe is None or _is_the_inputs_fault(error):
                 new.discard()
                 raise
-            error.kept = True  # type: ignore[union-attr]
+            error.kept = True  # type: ignore[attr-defined]
             if isinstance(error, OSError):
                 raise _no_room(error, path) from error
             raise
 
 
-_NO_FAULT_OF_THE_INPUT = (Stopped, OSError, EngineError, KeyboardInterrupt)
+def _is_the_inputs_fault(error: BaseException) -> bool:
+    """Whether the same work would fail again: not for storage that could not be reached."""
+    unreachable = getattr(error.__cause__, "errno", None) is not None
+    return isinstance(error, InputError) and not unreachable
 
 
 def _parent(path: str) -> str:
