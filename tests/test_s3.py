@@ -1,14 +1,8 @@
 """Stores in an object store: moto's server on loopback, once at a distance of 50 ms."""
 
-import asyncio
 import gc
 import os
-import socket
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +10,7 @@ import pytest
 import s3fs
 import zarr
 from distributed import Client, LocalCluster
+from far_away import FarAway, object_store
 
 from daskcluster import (
     KMeans,
@@ -32,36 +27,14 @@ from daskcluster.store import Build
 # s3fs closes the connections of an instance when that is collected, whenever that is.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-LATENCY = 0.05
 FIT = {"n_clusters": 5, "random_state": 2, "tol": 0, "max_iter": 3, "init": "random", "n_init": 1}
 
 
 @pytest.fixture(scope="module")
 def server():
     """The port of moto's server, which lives as long as the module's tests."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _until_it_answers(port)
+    with object_store() as port:
         yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _until_it_answers(port):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5).close()
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
 
 
 @pytest.fixture
@@ -176,79 +149,53 @@ def test_a_chunk_that_is_missing_in_s3(store):
         KMeans(**FIT).fit(store)
 
 
-class FarAway:
-    """A proxy that hands on what it is sent after a while; counts requests."""
+class Crowded(FarAway):
+    """Holds requests for chunks until so many wait; those that nobody joins go on after a while.
+
+    What a request costs is then shared by all that go on together: `rounds` is how often a reader
+    would have waited for a store far away.
+    """
+
+    CROWD = 8
+    PATIENCE = 1.0  # seconds without another request: nobody is on the way
 
     def __init__(self, port):
-        self._port = port
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self.requests = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._ready.wait()
+        super().__init__(port)
+        self.chunks = self.rounds = 0
+        self._waiting = []
+        self._timer = None
 
-    def _run(self):
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self._loop.run_forever()
+    def hand_on(self, piece, sink):
+        if b"/data/c/" not in piece.partition(b"\r\n")[0]:
+            sink.write(piece)
+            return
+        self.chunks += 1
+        self._waiting.append((sink, piece))
+        if self._timer is not None:
+            self._timer.cancel()
+        if len(self._waiting) == self.CROWD:
+            self._let_go()
+        else:
+            self._timer = self.later(self.PATIENCE, self._let_go)
 
-    async def _serve(self, reader, writer):
-        near, far = await asyncio.open_connection("127.0.0.1", self._port)
-        await asyncio.gather(
-            self._carry(reader, far, LATENCY),
-            self._carry(near, writer, 0.0),
-            return_exceptions=True,
-        )
-
-    async def _carry(self, source, sink, delay):
-        """Each piece arrives ``delay`` later; the next may be on its way meanwhile."""
-        while piece := await source.read(2**20):
-            self.requests += piece.count(b" HTTP/1.1\r\n") if delay else 0
-            self._loop.call_later(delay, sink.write, piece)
-        self._loop.call_later(delay, sink.close)
-
-    def close(self):
-        async def cancel():
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(cancel(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
+    def _let_go(self):
+        self.rounds += 1
+        for sink, piece in self._waiting:
+            sink.write(piece)
+        self._waiting.clear()
 
 
 def test_reading_ahead_hides_latency(store, server, monkeypatch):
-    """At least three quarters of 50 ms a request."""
-    # Restarts, so that requests for chunks outweigh those that open the store one by one.
-    model = KMeans(n_clusters=5, init="random", n_init=4, random_state=2, max_iter=1, tol=0,
-                   memory_budget=0)  # fmt: skip
+    """Requests share their way: at least three quarters of what they wait is hidden.
 
-    def seconds():
-        began = time.perf_counter()
+    Counted, not timed; scripts/bench_s3.py times it with 50 ms a request.
+    """
+    model = KMeans(**FIT, memory_budget=0)
+    with Crowded(server) as proxy, _endpoint(monkeypatch, proxy.port):
         model.fit(store.path)
-        return time.perf_counter() - began
-
-    near = min(seconds() for _ in range(2))
-    proxy = FarAway(server)
-    try:
-        with _endpoint(monkeypatch, proxy.port):
-            far = min(seconds() for _ in range(2))
-    finally:
-        proxy.close()
-    n_requests = proxy.requests / 2
-    added = n_requests * LATENCY
-    print(f"{n_requests} requests, {near:.2f} s near, {far:.2f} s far, {added:.2f} s added")
-    # A request a chunk and pass: two a restart, and one for the rows that it draws.
-    assert 7 * 40 < n_requests < 13 * 40
-    assert far - near < added / 4
+    print(f"{proxy.chunks} requests for chunks in {proxy.rounds} rounds")
+    assert proxy.chunks >= 2 * 40  # the first pass and the inertia's
+    assert proxy.rounds <= proxy.chunks / 4
 
 
 def test_what_is_no_bucket(bucket, capsys):

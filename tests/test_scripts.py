@@ -18,7 +18,7 @@ from daskcluster.sources import open_source
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = (
     "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit",
-    "bench_scheduler", "make_store", "measure_memory", "soak",
+    "bench_s3", "bench_scheduler", "make_store", "measure_memory", "soak",
 )  # fmt: skip
 
 
@@ -132,6 +132,16 @@ def test_bench_engine():
     for where in ("threads", "processes"):
         assert min(result[where].values()) > 0
     assert "target 1.3" in last
+
+
+def test_bench_s3():
+    small = ("--rows", 64, "--columns", 512, "--rows-per-chunk", 16, "--repeats", 1)
+    events, last = run("bench_s3", *small)
+    for fit in events["fit"]:
+        check_spread(fit["seconds"], 1)
+    (result,) = events["result"]
+    assert result["requests"] >= 2 * 4 * 4  # the chunks, four restarts, each pass
+    assert f"{result['requests']:g} requests" in last
 
 
 def test_bench_scheduler():
