@@ -11,6 +11,7 @@ moves all centres alike, or moves them apart, costs nothing.
 A row keeps its label while its gap stays above 0. All roundings are towards less gap.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +56,17 @@ class Losses:
         return losses
 
 
+def lowest_lines(gain: Singles, slope: Singles, places: Singles) -> Singles:
+    """The least over the last axis of ``gain - place * slope``, at each of some places.
+
+    Returns shape (n_rows, n_places); NaN where any is.
+    """
+    lowest = np.empty((len(gain), len(places)), dtype=np.float32)
+    for i, place in enumerate(places):
+        lowest[:, i] = (gain - place * slope).min(axis=1)
+    return lowest
+
+
 class Drift:
     """What the move from ``before`` to ``after`` may take from a gap.
 
@@ -62,10 +74,19 @@ class Drift:
     ----------
     before, after : float64 ndarray of shape (n_clusters, n_features)
     frame : Frame
+    lowest : callable, default=lowest_lines
+        Does what `lowest_lines` does.
     """
 
-    def __init__(self, before: Floats, after: Floats, frame: Frame) -> None:
+    def __init__(
+        self,
+        before: Floats,
+        after: Floats,
+        frame: Frame,
+        lowest: Callable[[Singles, Singles, Singles], Singles] = lowest_lines,
+    ) -> None:
         self._before, self._after, self._frame = before, after, frame
+        self._lowest = lowest
 
     @np.errstate(over="ignore", invalid="ignore")
     def widen(self, labels: Labels, gaps: Singles, radii: Singles) -> tuple[Singles, Singles]:
@@ -77,8 +98,8 @@ class Drift:
 
     @cached_property
     def _moves(self) -> Singles:
-        exponent = self._frame.exponent
-        return np.ldexp(self._after - self._before, -exponent).astype(np.float32)
+        moves, exponent = self._after - self._before, self._frame.exponent
+        return (np.ldexp(moves, -exponent) if exponent else moves).astype(np.float32)
 
     @cached_property
     def steps(self) -> Singles:
@@ -91,19 +112,20 @@ class Drift:
     @np.errstate(over="ignore", invalid="ignore")
     def losses(self) -> Losses:
         k, d = self._before.shape
-        moved = self._frame.rows64(self._before)
-        centers = (moved - self._frame.middle_of(d)).astype(np.float32)
+        middle = self._frame.middle_of(d)
+        centers = (self._frame.rows64(self._before) - middle).astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", centers, centers)) * _UP + _TINY
         # Differences err in proportion to what was subtracted.
-        lost = np.float32(2.0**-49 * (np.abs(moved).max() * np.sqrt(d) + float(lengths.max())))
+        largest = float(lengths.max())
+        lost = np.float32(2.0**-49 * ((largest + np.abs(middle).max()) * np.sqrt(d) + largest))
         width = np.float32(_REACH * lengths.max() / _BINS)
+        places = 2 * width * np.arange(_BINS + 1, dtype=np.float32)
         table = np.empty((k, _BINS + 1), dtype=np.float32)
         least, slope = np.empty((2, k), dtype=np.float32)
         for start in range(0, k, _ROWS):
             run = slice(start, min(start + _ROWS, k))
             gain, apart = self._lines(run, centers, lengths, lost)
-            for i in range(_BINS + 1):
-                table[run, i] = (gain - (2 * i * width) * apart).min(axis=1)
+            table[run] = self._lowest(gain, apart, places)
             least[run], slope[run] = gain.min(axis=1), 2 * apart.max(axis=1)
         return Losses(table, width, least, slope)
 

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.kernels import bounds
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Rows, Singles
 from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
-from daskcluster.plan import projection_tile_rows
 
 _LOG = logging.getLogger("daskcluster")
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
 # With more centres in reach a product with all of them is faster.
-_MOST_IN_REACH = 0.25
+_MOST_IN_REACH = 0.5
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
 
 Indices = npt.NDArray[np.intp]
@@ -67,6 +67,15 @@ class Reach:
     """Lower bounds on what the others' squared distances exceed that of the nearest by."""
 
 
+def lowest_lines(gain: Singles, slope: Singles, places: Singles) -> Singles:
+    """`bounds.lowest_lines`."""
+    if np.isnan(gain).any() or not np.isfinite(slope).all():
+        return bounds.lowest_lines(gain, slope, places)
+    lowest = np.empty((len(gain), len(places)), dtype=np.float32)
+    _loops().lowest_lines(gain, slope, places, lowest)
+    return lowest
+
+
 def widen(drift: Drift, labels: Labels, gaps: Singles, radii: Singles) -> Indices:
     """`Drift.widen` in place; returns the rows whose gap is lost."""
     rows = np.empty(len(labels), dtype=np.intp)
@@ -100,7 +109,7 @@ def narrow(
     n_left, n_found = _loops().narrow(
         sketch.coordinates, centers.columns, centers.squares, centers.apart, centers.alone,
         sketch.rests, centers.errors, at, labels, norms, gaps, radii,
-        rows, lengths, least, found, most, projection_tile_rows(k),
+        rows, lengths, least, found, most,
     )  # fmt: skip
     rows, lengths = rows[:n_left], lengths[:n_left]
     if 2 * np.count_nonzero(lengths) < n_left:

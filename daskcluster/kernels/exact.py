@@ -182,9 +182,11 @@ def limb_pieces(limbs: Ints, bits: int) -> Pieces:
 def row_dots(a: Pieces, b: Pieces, n_rows: int) -> tuple[list[int], int]:
     """Exact ``sum_j A[i, j] * B[i, j]`` per row as ``(integers, exponent)``."""
     sums: dict[int, Ints] = {}
-    for shift_a, piece_a in a:
-        for shift_b, piece_b in b:
+    for i, (shift_a, piece_a) in enumerate(a):
+        # Of a square the mixed products come twice.
+        for shift_b, piece_b in b[i:] if a is b else b:
             dots = np.einsum("ij,ij->i", piece_a, piece_b).astype(np.int64)
+            dots <<= int(a is b and piece_a is not piece_b)
             shift = shift_a + shift_b
             sums[shift] = sums[shift] + dots if shift in sums else dots
     lowest = min(sums, default=0)

@@ -1,13 +1,15 @@
 """Hard k-means: one reduction from rows and centres to exact cluster sums and counts."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
 from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch, Indices
-from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
@@ -109,18 +111,34 @@ class Assign:
     @cached_property
     def drift(self) -> Drift:
         assert self.previous is not None
-        return Drift(self.previous, self.centers, self.frame)
+        lowest = compiled.lowest_lines if self._by_loops else lowest_lines
+        return Drift(self.previous, self.centers, self.frame, lowest)
 
     @cached_property
     def narrow(self) -> Narrow:
         assert self.basis is not None
         return Narrow(self.centers, self.frame, self.basis)
 
+    @cached_property
+    def _unprepared(self) -> list[str]:
+        """What all blocks need, the longest work last."""
+        parts = ["nearest.single"]
+        if self.basis is not None:
+            parts += ["narrow.columns", "narrow.apart"]
+        return [*parts, "drift.losses"]
+
+    def _prepare(self) -> None:
+        """Threads that come here at once share the work, and do not wait for one that does all."""
+        with suppress(IndexError):
+            while True:
+                attrgetter(self._unprepared.pop())(self)
+
     def ask(self, state: HardState | None) -> Asked:
         """Bring the bounds up to date; the rows for which they no longer hold must be seen."""
         if not (self.bounded and self._follows(state)):
             return Asked(state, None)
         assert state is not None
+        self._prepare()
         rows = self._loose(state)
         if self.basis and state.sketch and len(rows) and not self.nearest.repeats:
             return self._narrowed(state, state.sketch, rows)

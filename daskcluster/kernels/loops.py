@@ -9,21 +9,47 @@ them run.
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 
 _SUMS = {"reassoc", "contract", "nsz"}
 _FINITE = {*_SUMS, "nnan"}
 
 
+@intrinsic
+def _lesser(typing, a, b):
+    """The lesser of two float32, neither of them NaN, in a form that LLVM can do many at a time."""
+
+    def generate(context, builder, signature, arguments):
+        single = ir.FloatType()
+        kind = ir.FunctionType(single, [single, single])
+        lesser = builder.module.declare_intrinsic("llvm.minnum", [single], kind)
+        return builder.call(lesser, arguments, fastmath=("nnan", "nsz", "reassoc"))
+
+    return numba.float32(numba.float32, numba.float32), generate
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
+def lowest_lines(gain, slope, places, lowest):
+    """`bounds.lowest_lines` of numbers that are none of them NaN."""
+    for i in range(gain.shape[0]):
+        for e in range(places.size):
+            place, least = places[e], np.float32(np.inf)
+            for j in range(gain.shape[1]):
+                least = _lesser(least, gain[i, j] - place * slope[i, j])
+            lowest[i, e] = least
+
+
 @numba.njit(nogil=True, cache=True)
 def widen(labels, gaps, radii, table, width, least, slope, steps, rows):
     """`bounds.Drift.widen` in place; fills ``rows`` with those that lose their gap, counts them."""
-    n_bins = table.shape[1] - 1
+    last = table.shape[1] - 1
     up, unit = np.float32(1 + 2.0**-20), np.float32(2.0**-22)
     n_left = 0
     for i in range(labels.size):
         label, radius, gap = labels[i], radii[i], gaps[i]
         place = radius / width
-        if place < n_bins:
+        if place < last:
             left = int(place)
             low = table[label, left]
             loss = low + (table[label, left + 1] - low) * (place - np.float32(left))
@@ -33,48 +59,71 @@ def widen(labels, gaps, radii, table, width, least, slope, steps, rows):
         after -= unit * (abs(gap) + abs(loss))
         gaps[i] = after
         radii[i] = (radius + steps[label]) * up
-        if not after > 0:
-            rows[n_left] = i
-            n_left += 1
+        # Without a branch: which rows they are is hard to guess.
+        rows[n_left] = i
+        n_left += 0 if after > 0 else 1
     return n_left
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
-def _lowest(scores, squares):
-    """Products to scores, and the lowest of them."""
-    lowest = np.float32(np.inf)
-    for j in range(scores.size):
-        scores[j] = squares[j] - np.float32(2) * scores[j]
-        lowest = min(lowest, scores[j])
-    return lowest
+_RUN = 32  # as many as LLVM compares at once
+_TILE_ROWS = 128  # as many as stay in cache with their products
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FINITE)
-def _least(scores, apart, reach):
-    """The least of the scores, each less what may be hidden from it."""
+def _least(products, squares, apart, hidden):
+    """The least bound on a score: each less what may be hidden from it."""
     least = np.float32(np.inf)
-    for j in range(scores.size):
-        least = min(least, scores[j] - reach * apart[j])
+    for j in range(products.size):
+        bound = squares[j] - np.float32(2) * products[j] - hidden * apart[j]
+        least = _lesser(least, bound)
     return least
 
 
-@numba.njit(nogil=True, cache=True)
-def _near(scores, apart, reach, limit, found):
-    """Fills ``found`` with the centres whose bound is within a limit; how many, least of others."""
-    least, near = np.float32(np.inf), 0
+@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
+def _lowest(products, squares):
+    """Products to scores, in place; the place of the lowest."""
+    lowest, place = np.float32(np.inf), products.size
+    for j in range(products.size):
+        products[j] = squares[j] - np.float32(2) * products[j]
+        lowest = _lesser(lowest, products[j])
+    for j in range(products.size):
+        place = min(place, j if products[j] == lowest else products.size)
+    return place
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
+def _minimum(numbers):
+    least = np.float32(np.inf)
+    for number in numbers:
+        least = _lesser(least, number)
+    return least
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FINITE)
+def _near(scores, apart, hidden, limit, found):
+    """Fills ``found`` with the centres whose bound is within a limit; how many, least of others.
+
+    Scores become bounds, and those within the limit infinite.
+    """
+    near = 0
     for j in range(scores.size):
-        bound = scores[j] - reach * apart[j]
-        found[near] = j
-        out = bound > limit
-        near += 0 if out else 1
-        least = min(least, bound) if out else least
-    return near, least
+        scores[j] -= hidden * apart[j]
+    # Few are near, mostly: whole runs are passed over.
+    for start in range(0, scores.size, _RUN):
+        stop = min(start + _RUN, scores.size)
+        if _minimum(scores[start:stop]) <= limit:
+            for j in range(start, stop):
+                if scores[j] <= limit:
+                    found[near] = j
+                    near += 1
+                    scores[j] = np.inf
+    return near, _minimum(scores)
 
 
 @numba.njit(nogil=True, cache=True)
 def narrow(
     coordinates, centers, squares, apart, alone, rests, errors, at, labels, norms, gaps, radii,
-    rows, lengths, leasts, found, most, tile_rows,
+    rows, lengths, leasts, found, most,
 ):  # fmt: skip
     """`projection.Narrow.narrow` of the rows ``at``, in place, from their coordinates.
 
@@ -87,33 +136,35 @@ def narrow(
     n_left = n_found = 0
     up, down = np.float32(1 + 2.0**-20), np.float32(1 - 2.0**-20)
     unit, two = np.float32(2.0**-20), np.float32(2)
-    tile = np.empty((tile_rows, coordinates.shape[1]), np.float32)
-    scores = np.empty((tile_rows, squares.size), np.float32)
+    tile = np.empty((_TILE_ROWS, coordinates.shape[1]), np.float32)
+    products = np.empty((_TILE_ROWS, squares.size), np.float32)
     for place in range(at.size):
-        if place % tile_rows == 0:
-            n = min(tile_rows, at.size - place)
+        if place % _TILE_ROWS == 0:
+            n = min(_TILE_ROWS, at.size - place)
             for i in range(n):
                 tile[i] = coordinates[at[place + i]]
-            np.dot(tile[:n], centers, scores[:n])
-        i, row = at[place], scores[place % tile_rows]
-        rest, norm, length, least = rests[i], norms[i], 0, np.float32(0)
+            np.dot(tile[:n], centers, products[:n])
+        i, row = at[place], products[place % _TILE_ROWS]
+        label, hidden, norm = labels[i], two * rests[i], norms[i]
+        length, least = 0, np.float32(0)
         slack = slope * (norm + beyond) + offset
-        if norm < limit and rest < np.inf:
-            lowest = _lowest(row, squares)
-            label = 0
-            while row[label] != lowest:
-                label += 1
-            hidden, others = two * rest, apart[label]
-            below = _least(row[:label], others[:label], hidden)
-            least = min(below, _least(row[label + 1 :], others[label + 1 :], hidden))
-            if least - lowest > slack and label == labels[i]:
-                gaps[i] = (least - lowest - slack) * down
-                square = norm * norm + lowest + hidden * alone[label] + slack
-                square += unit * (norm * norm + abs(lowest))
+        if norm < limit and hidden < np.inf:
+            product = row[label]
+            own = squares[label] - two * product
+            row[label] = -np.inf
+            least = _least(row, squares, apart[label], hidden)
+            if least - own > slack:
+                gaps[i] = (least - own - slack) * down
+                square = norm * norm + own + hidden * alone[label] + slack
+                square += unit * (norm * norm + abs(own))
                 radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)
                 continue
+            least = np.float32(0)
             if n_found + row.size <= found.size:
-                near, least = _near(row, others, hidden, lowest + slack, found[n_found:])
+                row[label] = product
+                best = _lowest(row, squares)
+                lowest = row[best]
+                near, least = _near(row, apart[best], hidden, lowest + slack, found[n_found:])
                 least = (least - lowest - slack) * down
                 if near <= most:
                     length = near

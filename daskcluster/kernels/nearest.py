@@ -67,36 +67,59 @@ class Scores:
         return np.matmul(rows, self.weights.T, out=out)
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """The centres in the frame, in float64, for both precisions."""
+
+    weights: Floats
+    """Less the middle, shape (n_clusters, n_features)."""
+    squares: Floats
+    """Squared norms, shape (n_clusters,)."""
+    longest: float
+    """Largest norm of the weights."""
+    subtracted: float
+    """Largest norm of a centre, and that of the middle: differences of them are the weights."""
+    away: float
+    """Norm of the middle."""
+    lift: float
+    """Mean of the squares less the middle's."""
+
+
 @np.errstate(over="ignore", invalid="ignore")
-def _prepare(centers: Floats, frame: Frame, dtype: Any) -> Scores:
+def _move(centers: Floats, frame: Frame) -> _Moved:
     """What overflows here becomes infinite or NaN, and leaves every row to exact arithmetic."""
-    d = centers.shape[1]
+    moved = frame.rows64(centers)
+    middle = frame.middle_of(centers.shape[1])
+    away = float(np.sqrt(middle @ middle)) * _SAFETY
+    squares = np.einsum("ij,ij->i", moved, moved)
+    weights = np.subtract(moved, middle, out=moved)
+    longest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights).max()))
+    lift = float(squares.mean()) - float(middle @ middle)
+    return _Moved(weights, squares, longest, float(np.sqrt(squares.max())) + away, away, lift)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _prepare(moved: _Moved, dtype: Any) -> Scores:
+    d = moved.weights.shape[1]
     unit = float(np.finfo(dtype).eps) / 2
     # Gradual underflow or flush to zero costs at most this much an element.
     tiny = float(np.finfo(dtype).tiny)
-    moved = frame.rows64(centers)
-    middle = frame.middle_of(d)
-    away = float(np.sqrt(middle @ middle)) * _SAFETY
-    weights = moved - middle
-    squares = np.einsum("ij,ij->i", moved, moved)
-    squares_error = (d + 4) * 2.0**-53 * float(squares.max())
-    lift = float(squares.mean()) - float(middle @ middle)
-    squares = squares - squares.mean()
-    longest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights).max()))
+    squares_error = (d + 4) * 2.0**-53 * float(moved.squares.max())
+    squares = moved.squares - moved.squares.mean()
     # The weights are differences: they err in proportion to what was subtracted, once each way.
-    subtracted = float(np.sqrt(np.einsum("ij,ij->i", moved, moved).max())) + away
-    weights_error = 2 * 2.0**-53 * subtracted
+    weights_error = 2 * 2.0**-53 * moved.subtracted
     # Two units for the rows, two for the weights, four for the last sum and the comparison.
     gamma = (d + 8) * unit / (1 - (d + 8) * unit)
-    slope = 4 * (gamma * longest + weights_error) * _SAFETY + 2 * d * tiny
+    slope = 4 * (gamma * moved.longest + weights_error) * _SAFETY + 2 * d * tiny
     offset = 2 * (4 * unit * float(np.abs(squares).max()) + squares_error) * _SAFETY
-    offset += 4 * d * tiny * (1 + longest)
+    offset += 4 * d * tiny * (1 + moved.longest)
     # An infinite sum is not an error in proportion: far from infinity, or else undecided.
     top = float(np.finfo(dtype).max) / 8
     if float(np.abs(squares).max()) > top:
         offset = np.inf
-    reach = top / max(longest, 1.0)
-    return Scores(weights.astype(dtype), squares.astype(dtype), lift, away, slope, offset, reach)
+    reach = top / max(moved.longest, 1.0)
+    weights = moved.weights.astype(dtype, copy=False)
+    return Scores(weights, squares.astype(dtype), moved.lift, moved.away, slope, offset, reach)
 
 
 @dataclass(frozen=True)
@@ -134,14 +157,18 @@ class Nearest:
         self.frame = frame
 
     @cached_property
+    def _moved(self) -> _Moved:
+        return _move(self.centers, self.frame)
+
+    @cached_property
     def single(self) -> Scores:
         """The centres in float32."""
-        return _prepare(self.centers, self.frame, np.float32)
+        return _prepare(self._moved, np.float32)
 
     @cached_property
     def double(self) -> Scores:
         """And in float64."""
-        return _prepare(self.centers, self.frame, np.float64)
+        return _prepare(self._moved, np.float64)
 
     def labels(self, rows: Rows, norms: Singles | None = None) -> tuple[Labels, Singles]:
         """Labels (n,) int32 and norms (n,) float32 as in `Found`."""

@@ -125,16 +125,18 @@ class Narrow:
 
     def __init__(self, centers: Floats, frame: Frame, basis: Basis) -> None:
         self._frame, self._basis = frame, basis
-        self._moved = frame.rows64(centers)
-        self._centers = self._moved - frame.middle_of(centers.shape[1])
+        self._middle = frame.middle_of(centers.shape[1])
+        self._centers = frame.rows64(centers) - self._middle
+
+    @cached_property
+    def _inside(self) -> Floats:
+        inside: Floats = self._centers @ self._basis.vectors.T.astype(np.float64)
+        return inside
 
     @cached_property
     def coordinates(self) -> Singles:
         """Of the centres, shape (n_clusters, n_directions)."""
-        found: Singles = (self._centers @ self._basis.vectors.T.astype(np.float64)).astype(
-            np.float32
-        )
-        return found
+        return self._inside.astype(np.float32)
 
     @cached_property
     def columns(self) -> Singles:
@@ -150,8 +152,7 @@ class Narrow:
     @cached_property
     def _outside(self) -> Floats:
         """What of the centres lies outside the directions, shape (n_clusters, n_features)."""
-        vectors = self._basis.vectors.astype(np.float64)
-        outside: Floats = self._centers - (self._centers @ vectors.T) @ vectors
+        outside: Floats = self._centers - self._inside @ self._basis.vectors.astype(np.float64)
         return outside
 
     @cached_property
@@ -179,11 +180,11 @@ class Narrow:
         """By how much two scores may err: ``slope * (norm + beyond) + offset`` up to a limit."""
         p, d = self._basis.vectors.shape
         longest = float(np.sqrt(self.squares.max())) * _SAFETY
-        largest = float(np.abs(self._moved).max()) * np.sqrt(d)
+        largest = (longest + float(np.abs(self._middle).max())) * np.sqrt(d)
         unit = 2.0**-24
         slope = _coordinate_error(d, p) + (p + 16) * unit + self._basis.skew
         offset = 16 * unit * longest * longest + 2.0**-48 * longest * (largest + longest)
-        beyond = 2 * float(_length(self._frame.middle_of(d)))
+        beyond = 2 * float(_length(self._middle))
         # An infinite score is not an error in proportion.
         limit = _REACH * _REACH / (longest + 1) - beyond
         numbers = 4 * slope * longest * _SAFETY, offset + 2.0**-60, beyond, min(limit, _REACH)
