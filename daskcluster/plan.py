@@ -34,6 +34,8 @@ PLANNED_SHARE = 0.7
 BUDGET_SHARE = 0.3
 # Between more centres the distances outside the directions would take more room than blocks.
 MOST_PROJECTED = 4096
+# Beyond it a gap of each centre takes longer to bring up to date than what it saves.
+MOST_PAIRED = 128
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
 LARGEST_CHUNK_ROWS = 1 << 19
 
@@ -224,6 +226,16 @@ def n_directions(n_features: int, n_clusters: int, bytes_per_row: float) -> int:
 def projection_bytes(n_directions: int) -> int:
     """Bytes kept of a row for its projection."""
     return 4 * (n_directions + 1)
+
+
+def pairs_width(n_clusters: int) -> int:
+    """Numbers kept for a gap of each centre: whole vector registers of float32."""
+    return -(-n_clusters // 16) * 16
+
+
+def pairs_bytes(n_clusters: int) -> int:
+    """Bytes of them for a row; 0 where there are so many centres that they are not kept."""
+    return 4 * pairs_width(n_clusters) if n_clusters <= MOST_PAIRED else 0
 
 
 def read_ahead(block_bytes: int, n_threads: int) -> int:

@@ -30,9 +30,10 @@ def test_labels_and_bounds_over_many_moves(table, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     basis = crooked(rng, data.draw(st.integers(1, table.shape[1])), table.shape[1])
     grid, batch = grid_for(table), Batch(0, table)
+    paired = data.draw(st.booleans())
     previous, state, total = None, None, None
     for iteration in range(4):
-        job = Assign(centers, previous, iteration, frame, grid, basis=basis, compiled=True)
+        job = Assign(centers, previous, iteration, frame, grid, True, basis, True, paired)
         asked = job.ask(state)
         seen = batch
         if asked.rows is not None and data.draw(st.booleans()):
@@ -45,6 +46,8 @@ def test_labels_and_bounds_over_many_moves(table, data):
         np.testing.assert_array_equal(total.sums, whole.sums)
         np.testing.assert_array_equal(total.counts, whole.counts)
         check_bounds(table, centers, frame, state)
+        if state.pairs is not None:
+            check_pairs(table, centers, frame, state)
         previous, centers = centers, moves_for(data, centers)
 
 
@@ -59,6 +62,20 @@ def check_bounds(table, centers, frame, state):
         assert not radius < np.inf or mine <= reference.Fraction(float(radius)) ** 2
         if squares and np.isfinite(gap):
             assert reference.Fraction(float(gap)) <= max(min(squares) - mine, 0)
+
+
+def check_pairs(table, centers, frame, state):
+    scale = reference.Fraction(4) ** frame.exponent
+    own, k = reference.fractions(centers), len(centers)
+    # Lanes that are no centre's never look lost.
+    assert (state.pairs[:, k:] > 0).all()
+    for row, label, gaps, gap in zip(
+        reference.fractions(table), state.labels, state.pairs[:, :k], state.gaps, strict=True
+    ):
+        squares = [reference.distance(row, center) / scale for center in own]
+        assert gap <= min(g for j, g in enumerate(gaps) if j != label) if k > 1 else True
+        for j, bound in enumerate(gaps.tolist()):
+            assert j == label or reference.Fraction(bound) <= squares[j] - squares[label]
 
 
 def test_each_loop_says_what_numpy_says():

@@ -6,12 +6,14 @@ import numpy as np
 
 from daskcluster.engine import Session, parse_bytes
 from daskcluster.fit.data import Dataset
+from daskcluster.kernels.compiled import has_numba, worthwhile
 from daskcluster.kernels.projection import Basis, basis_of
 from daskcluster.plan import (
     STATE_BYTES_PER_ROW,
     fit_bytes,
     memory_budget,
     n_directions,
+    pairs_bytes,
     projection_bytes,
     sum_grid,
 )
@@ -32,6 +34,8 @@ class Spending:
     """Bytes of decoded rows."""
     directions: int
     """Of the projection kept of every row; 0 for none."""
+    pairs: bool
+    """Whether a gap of each centre is kept of every row."""
     holds_all: bool
     """Whether no block need be read twice."""
 
@@ -54,7 +58,9 @@ def spend(
     # Owners of even runs of blocks may hold one block more than others.
     held = share + block
     most = n_directions(data.n_features, n_clusters, np.inf) if project else 0
-    wanted = held * (row_bytes + (projection_bytes(most) if most else 0))
+    loops = has_numba() and worthwhile(data.n_rows, n_clusters, data.n_features)
+    paired = pairs_bytes(n_clusters) if most and loops else 0
+    wanted = held * (row_bytes + (projection_bytes(most) if most else 0) + paired)
     size = None if asked is None else parse_bytes(asked)
     state = STATE_BYTES_PER_ROW * share
     budget = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
@@ -62,8 +68,9 @@ def spend(
     left = max(budget - held * row_bytes, budget // 4)
     directions = n_directions(data.n_features, n_clusters, left / held) if project else 0
     kept = projection_bytes(directions) if directions else 0
-    rows = budget - held * kept
-    return Spending(rows, directions, rows >= share * row_bytes)
+    pairs = 0 < paired <= left / held - kept and directions == most
+    rows = budget - held * (kept + paired * pairs)
+    return Spending(rows, directions, pairs, rows >= share * row_bytes)
 
 
 def leading_directions(

@@ -77,6 +77,7 @@ def lloyd(
     restart: int = 0,
     bounded: bool = True,
     basis: Basis | None = None,
+    paired: bool = False,
     keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Lloyd:
     """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
@@ -84,7 +85,7 @@ def lloyd(
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
     ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
-    provably keep their label, ``basis`` proves it of more.
+    provably keep their label, ``basis`` proves it of more, ``paired`` more often.
     """
     grid = scale.moments.sum_grid
     # Labels of another restart must never pass for those of the iteration before.
@@ -93,7 +94,9 @@ def lloyd(
 
     def assign(title: str) -> HardPartial:
         place = clock + len(run.history) + 1
-        job = Assign(run.centers, run.previous, place, scale.frame, grid, bounded, basis, compiled)
+        job = Assign(
+            run.centers, run.previous, place, scale.frame, grid, bounded, basis, compiled, paired
+        )
         change: HardPartial = session.reduce(job, title)
         run.add(change)
         return change

@@ -86,7 +86,7 @@ def run_fit(
         spending = _spending(session, data, options, budget)
         session.keep(spending.rows)
         scale = scale_of(data.known_moments(session))
-        job = _Job(session, data, scale, options, trail, spending.directions)
+        job = _Job(session, data, scale, options, trail, spending)
         about = describe(data, scale, options)
         best = job.run(trail.begin(about))
         _warn_if_fewer(best, options.n_clusters)
@@ -149,11 +149,11 @@ class _Job:
         scale: Scale,
         options: Options,
         trail: Trail,
-        directions: int,
+        spending: Spending,
     ) -> None:
         self._session, self._data, self._scale = session, data, scale
         self._options, self._trail = options, trail
-        self._directions = directions
+        self._spending = spending
         self._began = time.perf_counter()
 
     @property
@@ -184,12 +184,13 @@ class _Job:
         return lloyd(
             self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
             restart=restart, bounded=options.algorithm != "lloyd", basis=self._basis,
-            keep=lambda state: self._keep(lloyd=state, seeds=None),
+            paired=self._spending.pairs, keep=lambda state: self._keep(lloyd=state, seeds=None),
         )  # fmt: skip
 
     @cached_property
     def _basis(self) -> Basis | None:
-        return leading_directions(self._session, self._data, self._scale, self._directions)
+        directions = self._spending.directions
+        return leading_directions(self._session, self._data, self._scale, directions)
 
     def _initial(self, restart: int, before: State | None) -> Floats:
         options, session = self._options, self._session

@@ -19,6 +19,7 @@ import numpy as np
 
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.nearest import Labels
+from daskcluster.plan import pairs_width
 
 _BINS = 32
 _REACH = 3.0  # the bins of distances end at so many times the longest centre
@@ -109,15 +110,22 @@ class Drift:
         return steps * _UP + _TINY
 
     @cached_property
-    @np.errstate(over="ignore", invalid="ignore")
-    def losses(self) -> Losses:
-        k, d = self._before.shape
+    def _sizes(self) -> tuple[Singles, Singles, np.float32]:
+        """The centres less the middle, their lengths, and what differences may have lost."""
+        d = self._before.shape[1]
         middle = self._frame.middle_of(d)
         centers = (self._frame.rows64(self._before) - middle).astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", centers, centers)) * _UP + _TINY
         # Differences err in proportion to what was subtracted.
         largest = float(lengths.max())
         lost = np.float32(2.0**-49 * ((largest + np.abs(middle).max()) * np.sqrt(d) + largest))
+        return centers, lengths, lost
+
+    @cached_property
+    @np.errstate(over="ignore", invalid="ignore")
+    def losses(self) -> Losses:
+        centers, lengths, lost = self._sizes
+        k = len(centers)
         width = np.float32(_REACH * lengths.max() / _BINS)
         places = 2 * width * np.arange(_BINS + 1, dtype=np.float32)
         table = np.empty((k, _BINS + 1), dtype=np.float32)
@@ -128,6 +136,21 @@ class Drift:
             table[run] = self._lowest(gain, apart, places)
             least[run], slope[run] = gain.min(axis=1), 2 * apart.max(axis=1)
         return Losses(table, width, least, slope)
+
+    @cached_property
+    @np.errstate(over="ignore", invalid="ignore")
+    def pairs(self) -> tuple[Singles, Singles]:
+        """What each centre's rows gain on each other: at distance 0, and half how it falls.
+
+        Shape (n_clusters, pairs_width(n_clusters)) each, for few centres; 0 between a centre and
+        itself, and in the columns that are no centre's.
+        """
+        centers, lengths, lost = self._sizes
+        k = len(centers)
+        gain, apart = np.zeros((2, k, pairs_width(k)), dtype=np.float32)
+        gain[:, :k], apart[:, :k] = self._lines(slice(0, k), centers, lengths, lost)
+        np.fill_diagonal(gain, 0)
+        return gain, apart
 
     def _lines(
         self, run: slice, centers: Singles, lengths: Singles, lost: np.float32

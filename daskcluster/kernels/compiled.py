@@ -18,7 +18,7 @@ import numpy.typing as npt
 from daskcluster.kernels import bounds
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Rows, Singles
-from daskcluster.kernels.nearest import Labels, Nearest
+from daskcluster.kernels.nearest import UNKNOWN, Labels, Nearest
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 
@@ -29,6 +29,7 @@ WORTHWHILE = 3e8
 # With more centres in reach a product with all of them is faster.
 _MOST_IN_REACH = 0.5
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
+_NO_PAIRS = np.empty((0, 0), dtype=np.float32)
 
 Indices = npt.NDArray[np.intp]
 
@@ -62,9 +63,10 @@ class Reach:
     lengths: npt.NDArray[np.int32]
     """How many, shape (n,); 0 where any may."""
     centers: npt.NDArray[np.int32]
-    """Ascending for each row, one row after the other."""
-    least: Singles
-    """Lower bounds on what the others' squared distances exceed that of the nearest by."""
+    """One row after the other."""
+    least: Singles | None
+    """Lower bounds on what the others' squared distances exceed that of the nearest by; None where
+    there is one for each of them."""
 
 
 def lowest_lines(gain: Singles, slope: Singles, places: Singles) -> Singles:
@@ -85,6 +87,31 @@ def widen(drift: Drift, labels: Labels, gaps: Singles, radii: Singles) -> Indice
         rows,
     )  # fmt: skip
     return rows[:n_left]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def narrow_pairs(
+    drift: Drift, centers: Narrow, sketch: Sketch, labels: Labels, norms: Singles,
+    pairs: Singles, gaps: Singles, radii: Singles,
+) -> tuple[Indices, Reach | None]:  # fmt: skip
+    """`widen`, and `narrow` of what it leaves, where there is a gap of each centre.
+
+    ``pairs``, of shape (n, pairs_width(n_clusters)), holds them.
+    """
+    n, k = len(pairs), len(centers.squares)
+    gain, apart = drift.pairs
+    if not (np.isfinite(gain).all() and np.isfinite(apart).all()):
+        radii[:] = np.inf
+    rows, lengths = np.empty(n, dtype=np.intp), np.empty(n, dtype=np.int32)
+    room = n * min(k, _KEPT_IN_REACH) + pairs.shape[1] + 1
+    found = scratch("found", (room,), np.int32)
+    n_left, n_found = _loops().narrow_pairs(
+        sketch.coordinates, centers.coordinates, centers.squares, centers.apart, centers.alone,
+        sketch.rests, centers.errors, gain, apart, drift.steps,
+        labels, norms, pairs, gaps, radii,
+        rows, lengths, found, max(int(_MOST_IN_REACH * k), 2), UNKNOWN,
+    )  # fmt: skip
+    return _reached(rows[:n_left], lengths[:n_left], found[:n_found], None)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -111,16 +138,22 @@ def narrow(
         sketch.rests, centers.errors, at, labels, norms, gaps, radii,
         rows, lengths, least, found, most,
     )  # fmt: skip
-    rows, lengths = rows[:n_left], lengths[:n_left]
-    if 2 * np.count_nonzero(lengths) < n_left:
+    return _reached(rows[:n_left], lengths[:n_left], found[:n_found], least[:n_left])
+
+
+def _reached(
+    rows: Indices, lengths: npt.NDArray[np.int32], found: npt.NDArray[np.int32],
+    least: Singles | None,
+) -> tuple[Indices, Reach | None]:  # fmt: skip
+    if 2 * np.count_nonzero(lengths) < len(rows):
         return rows, None
-    return rows, Reach(lengths, found[:n_found].copy(), least[:n_left])
+    return rows, Reach(lengths, found.copy(), least)
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def compare(
     nearest: Nearest, rows: Rows, at: Indices | None, places: Indices, reach: Reach,
-    labels: Labels, norms: Singles, gaps: Singles, radii: Singles,
+    labels: Labels, norms: Singles, gaps: Singles, radii: Singles, pairs: Singles | None = None,
 ) -> Labels:  # fmt: skip
     """`Nearest.find` from the centres within reach alone, in place; returns the labels before.
 
@@ -132,10 +165,10 @@ def compare(
     plain, where, exact = _plain(nearest, rows, at)
     n_unsure = _loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
-        reach.lengths, reach.centers, reach.least, exact,
+        reach.lengths, reach.centers, norms if reach.least is None else reach.least, exact,
         single.weights, single.squares, single.errors,
         double.weights, double.squares, double.errors,
-        labels, norms, gaps, radii, before, unsure,
+        labels, norms, gaps, radii, _NO_PAIRS if pairs is None else pairs, before, unsure, UNKNOWN,
     )  # fmt: skip
     if n_unsure:
         left = unsure[:n_unsure]

@@ -13,7 +13,7 @@ from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
-from daskcluster.plan import Grid
+from daskcluster.plan import Grid, pairs_width
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
 
@@ -34,12 +34,14 @@ class HardState:
     """As in `nearest.Found`."""
     sketch: Sketch | None = None
     """Of centres and iterations it does not depend."""
+    pairs: Singles | None = None
+    """A gap of each centre, shape (n, pairs_width(n_clusters)), as in `Nearest.find`."""
 
     @property
     def nbytes(self) -> int:
         arrays = (self.labels, self.norms, self.gaps, self.radii)
-        sketch = 0 if self.sketch is None else self.sketch.nbytes
-        return sum(array.nbytes for array in arrays) + sketch
+        more = [extra.nbytes for extra in (self.sketch, self.pairs) if extra is not None]
+        return sum(array.nbytes for array in arrays) + sum(more)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Assign:
     """What sketches are made on; None to do without."""
     compiled: bool = False
     """Whether the fit is large enough for compiled loops, where a worker has them."""
+    paired: bool = False
+    """Whether a gap of each centre is kept, beside sketches, where a worker has compiled loops."""
     state_kind: str | None = "hard"
 
     @property
@@ -125,8 +129,9 @@ class Assign:
         parts = ["nearest.single"]
         if self.basis is not None:
             parts += ["narrow.columns", "narrow.apart"]
-        return [*parts, "drift.losses"]
+        return [*parts, "drift.pairs" if self._keeps_pairs else "drift.losses"]
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _prepare(self) -> None:
         """Threads that come here at once share the work, and do not wait for one that does all."""
         with suppress(IndexError):
@@ -139,6 +144,16 @@ class Assign:
             return Asked(state, None)
         assert state is not None
         self._prepare()
+        if self.nearest.repeats:
+            state.pairs = None
+        if state.pairs is not None and state.sketch is not None:
+            return Asked(
+                state,
+                *compiled.narrow_pairs(
+                    self.drift, self.narrow, state.sketch,
+                    state.labels, state.norms, state.pairs, state.gaps, state.radii,
+                ),
+            )  # fmt: skip
         rows = self._loose(state)
         if self.basis and state.sketch and len(rows) and not self.nearest.repeats:
             return self._narrowed(state, state.sketch, rows)
@@ -147,6 +162,11 @@ class Assign:
     @property
     def _by_loops(self) -> bool:
         return self.compiled and compiled.has_numba()
+
+    @property
+    def _keeps_pairs(self) -> bool:
+        kept = self.paired and self.basis is not None and self._by_loops
+        return kept and not self.nearest.repeats
 
     def _loose(self, state: HardState) -> Indices:
         """The rows whose gap the move of the centres may have closed."""
@@ -179,33 +199,39 @@ class Assign:
         state = None if asked is None else asked.state
         if asked is None or asked.rows is None or state is None:
             assert batch is not None
-            return self._step_all(batch, state)
+            return self._step_all(batch.rows, state)
         state.iteration = self.iteration
         if batch is None:
             return self._nothing(), state
         at = asked.rows if batch.picked is None else None
         if asked.reach is None:
             before = state.labels[asked.rows]
-            found = self.nearest.find(batch.rows, state.norms[asked.rows], at)
+            pairs = None if state.pairs is None else state.pairs[asked.rows]
+            found = self.nearest.find(batch.rows, state.norms[asked.rows], at, pairs)
+            if state.pairs is not None:
+                state.pairs[asked.rows] = pairs
             state.labels[asked.rows] = found.labels
             state.gaps[asked.rows] = found.gaps
             state.radii[asked.rows] = found.radii
         else:
             before = compiled.compare(
                 self.nearest, batch.rows, at, asked.rows, asked.reach,
-                state.labels, state.norms, state.gaps, state.radii,
+                state.labels, state.norms, state.gaps, state.radii, state.pairs,
             )  # fmt: skip
         return self._moved(batch.rows, before, state.labels[asked.rows], at), state
 
-    def _step_all(self, batch: Batch, state: HardState | None) -> tuple[HardPartial, HardState]:
-        found = self.nearest.find(batch.rows, state.norms if state else None)
-        before = self._labels_before(batch.rows, state, found)
-        partial = self._moved(batch.rows, before, found.labels, None)
+    def _step_all(self, rows: Rows, state: HardState | None) -> tuple[HardPartial, HardState]:
+        pairs = None
+        if self._keeps_pairs:
+            pairs = np.empty((len(rows), pairs_width(len(self.centers))), dtype=np.float32)
+        found = self.nearest.find(rows, state.norms if state else None, pairs=pairs)
+        before = self._labels_before(rows, state, found)
+        partial = self._moved(rows, before, found.labels, None)
         sketch = None if state is None else state.sketch
         if sketch is None and self.basis is not None:
-            sketch = sketch_of(batch.rows, found.norms, self.frame, self.basis)
+            sketch = sketch_of(rows, found.norms, self.frame, self.basis)
         return partial, HardState(
-            self.iteration, found.labels, found.norms, found.gaps, found.radii, sketch
+            self.iteration, found.labels, found.norms, found.gaps, found.radii, sketch, pairs
         )
 
     def _follows(self, state: HardState | None) -> bool:

@@ -9,24 +9,11 @@ them run.
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
+
+from daskcluster.kernels.vectors import LANES, fetch, first_bit, lesser, not_above_zero
 
 _SUMS = {"reassoc", "contract", "nsz"}
 _FINITE = {*_SUMS, "nnan"}
-
-
-@intrinsic
-def _lesser(typing, a, b):
-    """The lesser of two float32, neither of them NaN, in a form that LLVM can do many at a time."""
-
-    def generate(context, builder, signature, arguments):
-        single = ir.FloatType()
-        kind = ir.FunctionType(single, [single, single])
-        lesser = builder.module.declare_intrinsic("llvm.minnum", [single], kind)
-        return builder.call(lesser, arguments, fastmath=("nnan", "nsz", "reassoc"))
-
-    return numba.float32(numba.float32, numba.float32), generate
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FINITE)
@@ -36,7 +23,7 @@ def lowest_lines(gain, slope, places, lowest):
         for e in range(places.size):
             place, least = places[e], np.float32(np.inf)
             for j in range(gain.shape[1]):
-                least = _lesser(least, gain[i, j] - place * slope[i, j])
+                least = lesser(least, gain[i, j] - place * slope[i, j])
             lowest[i, e] = least
 
 
@@ -66,6 +53,7 @@ def widen(labels, gaps, radii, table, width, least, slope, steps, rows):
 
 
 _RUN = 32  # as many as LLVM compares at once
+_AHEAD = 2  # rows fetched before they are compared: they lie anywhere in memory
 _TILE_ROWS = 128  # as many as stay in cache with their products
 
 
@@ -75,7 +63,7 @@ def _least(products, squares, apart, hidden):
     least = np.float32(np.inf)
     for j in range(products.size):
         bound = squares[j] - np.float32(2) * products[j] - hidden * apart[j]
-        least = _lesser(least, bound)
+        least = lesser(least, bound)
     return least
 
 
@@ -85,7 +73,7 @@ def _lowest(products, squares):
     lowest, place = np.float32(np.inf), products.size
     for j in range(products.size):
         products[j] = squares[j] - np.float32(2) * products[j]
-        lowest = _lesser(lowest, products[j])
+        lowest = lesser(lowest, products[j])
     for j in range(products.size):
         place = min(place, j if products[j] == lowest else products.size)
     return place
@@ -95,7 +83,7 @@ def _lowest(products, squares):
 def _minimum(numbers):
     least = np.float32(np.inf)
     for number in numbers:
-        least = _lesser(least, number)
+        least = lesser(least, number)
     return least
 
 
@@ -182,13 +170,89 @@ def _dot(a, b):
     return total
 
 
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _widen_row(row, gain, apart, reach):
+    """One row's gaps of all centres; returns the least."""
+    unit, least = np.float32(2.0**-22), np.float32(np.inf)
+    for j in range(row.size):
+        loss = gain[j] - reach * apart[j]
+        row[j] += loss - unit * (abs(row[j]) + abs(loss))
+        least = lesser(least, row[j])
+    return least
+
+
 @numba.njit(nogil=True, cache=True)
-def _two_best(row, weights, squares, found):
-    """The nearest of some centres, its score and the next."""
+def _within(coordinates, centers, squares, apart, hidden, own, slack, row, found):
+    """Bound the lost gaps of a row anew; fill ``found`` with those that stay lost, count them."""
+    down, two, near = np.float32(1 - 2.0**-20), np.float32(2), 0
+    for start in range(0, row.size, 64):
+        bits = np.uint64(0)
+        for lanes in range(start, min(start + 64, row.size), LANES):
+            bits |= not_above_zero(row, lanes) << np.uint64(lanes - start)
+        while bits:
+            j = start + first_bit(bits)
+            bits &= bits - np.uint64(1)
+            score = squares[j] - two * _dot(coordinates, centers[j])
+            row[j] = (score - own - hidden * apart[j] - slack) * down
+            found[near] = j
+            near += 0 if row[j] > 0 else 1
+    return near
+
+
+@numba.njit(nogil=True, cache=True)
+def narrow_pairs(
+    coordinates, centers, squares, outside, alone, rests, errors, gain, apart, steps,
+    labels, norms, pairs, gaps, radii, rows, lengths, found, most, unknown,
+):  # fmt: skip
+    """`widen` and `narrow` where there is a gap of each centre: only those it loses are scored.
+
+    ``centers`` are coordinates, shape (n_clusters, n_directions); what ``found`` has for a row
+    begins with its own centre.
+    """
+    slope, offset, beyond, limit = errors
+    n_left = n_found = 0
+    up, unit, two = np.float32(1 + 2.0**-20), np.float32(2.0**-20), np.float32(2)
+    for i in range(labels.size):
+        label, row, norm, radius = labels[i], pairs[i], norms[i], radii[i]
+        if radius < unknown:
+            gaps[i] = _widen_row(row, gain[label], apart[label], two * radius)
+        else:
+            row[: squares.size] = -unknown
+            gaps[i] = -unknown
+        radii[i] = (radius + steps[label]) * up
+        if gaps[i] > 0:
+            continue
+        hidden, length = two * rests[i], 0
+        if norm < limit and hidden < np.inf and n_found + row.size < found.size:
+            row[label] = unknown
+            slack = slope * (norm + beyond) + offset
+            own = squares[label] - two * _dot(coordinates[i], centers[label])
+            length = _within(
+                coordinates[i], centers, squares, outside[label], hidden, own, slack, row,
+                found[n_found + 1 :],
+            )  # fmt: skip
+            if not length:
+                gaps[i] = _minimum(row)
+                square = norm * norm + own + hidden * alone[label] + slack
+                square += unit * (norm * norm + abs(own))
+                radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)
+                continue
+            found[n_found] = label
+            length = length + 1 if length < most else 0
+            n_found += length
+        rows[n_left], lengths[n_left] = i, length
+        n_left += 1
+    return n_left, n_found
+
+
+@numba.njit(nogil=True, cache=True)
+def _two_best(row, weights, squares, found, scores):
+    """The nearest of some centres, its score and the next; ``scores`` gets all of them."""
     first, after, label = squares.dtype.type(np.inf), squares.dtype.type(np.inf), -1
     for e in range(found.size):
         j = found[e]
         score = squares[j] - squares.dtype.type(2) * _dot(row, weights[j])
+        scores[e] = score
         if score < first:
             first, after, label = score, first, j
         elif score < after:
@@ -197,48 +261,69 @@ def _two_best(row, weights, squares, found):
 
 
 @numba.njit(nogil=True, cache=True)
+def _note_pairs(row, near, scores, label, best, margin, unknown):
+    """A row's gaps of the centres that it was compared with; returns the least of all."""
+    down = np.float32(1 - 2.0**-21)
+    for e in range(near.size):
+        row[near[e]] = ((scores[e] - best) - margin) * down
+    row[label] = unknown
+    return _minimum(row)
+
+
+@numba.njit(nogil=True, cache=True)
 def compare(
     rows, at, places, all_centers, lengths, found, leasts, exact,
     weights, squares, errors, weights64, squares64, errors64,
-    labels, norms, gaps, radii, before, unsure,
+    labels, norms, gaps, radii, pairs, before, unsure, unknown,
 ):  # fmt: skip
     """Label rows by the centres within their reach, and bound them, in place.
 
     The rows ``at`` some places of a table are the rows ``places`` of the state. ``before`` gets
     the labels they had, ``unsure`` those that neither precision decides; returns how many. Double
-    precision is for tables whose rows are ``exact``.
+    precision is for tables whose rows are ``exact``. ``pairs`` may be empty.
     """
     slope, offset, limit, away, lift = errors
     slope64, offset64, limit64, _, _ = errors64
     up, down, unit = np.float32(1 + 2.0**-21), np.float32(1 - 2.0**-21), np.float32(2.0**-21)
     row, wide = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.float64)
+    scores, scores64 = np.empty(squares.size, np.float32), np.empty(squares.size, np.float64)
+    line = 64 // rows.itemsize
     begin = n_unsure = 0
     for place in range(at.size):
         i, table = places[place], rows[at[place]]
+        if place + _AHEAD < at.size:
+            coming = rows[at[place + _AHEAD]]
+            for e in range(0, coming.size, line):
+                fetch(coming, e)
         for e in range(row.size):
             row[e] = table[e]
         length = lengths[place]
         near = found[begin : begin + length] if length else all_centers
         begin += length
-        label, best, second = _two_best(row, weights, squares, near)
+        label, best, second = _two_best(row, weights, squares, near, scores)
         reach = norms[i] + away
         margin = slope * reach + offset if reach < limit else np.float32(np.inf)
         gap = ((second - best) - margin) * down
         square = norms[i] * norms[i] + best + lift + 2 * margin
         square += unit * (norms[i] * norms[i] + abs(best) + abs(lift))
         before[place] = labels[i]
-        if not gap > 0:
+        certain = gap > 0
+        if not certain:
             gap = np.float32(0)
             sure = False
             if exact and reach < limit64:
                 for e in range(row.size):
                     wide[e] = table[e]
-                label, first, after = _two_best(wide, weights64, squares64, near)
+                label, first, after = _two_best(wide, weights64, squares64, near, scores64)
                 sure = after > first + (slope64 * reach + offset64)
             if not sure:
                 unsure[n_unsure] = place
                 n_unsure += 1
-        if length:
+        if pairs.size and certain:
+            gap = _note_pairs(pairs[i], near, scores[: near.size], label, best, margin, unknown)
+        elif pairs.size:
+            pairs[i, : squares.size] = -unknown
+        elif length:
             gap = min(gap, leasts[place])
         labels[i], gaps[i] = max(label, 0), gap
         radii[i] = (

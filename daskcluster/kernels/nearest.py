@@ -26,6 +26,9 @@ from daskcluster.plan import tile_rows
 
 Labels = npt.NDArray[np.int32]
 
+# The gap of a row's own centre; less than it where nothing is known.
+UNKNOWN = np.float32(2.0**100)
+
 _FEW_CLUSTERS = 32
 _SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
 
@@ -176,11 +179,17 @@ class Nearest:
         return found.labels, found.norms
 
     def find(
-        self, rows: Rows, norms: Singles | None = None, at: npt.NDArray[np.intp] | None = None
+        self,
+        rows: Rows,
+        norms: Singles | None = None,
+        at: npt.NDArray[np.intp] | None = None,
+        pairs: Singles | None = None,
     ) -> Found:
         """Labels and bounds of rows (n, n_features), or of those ``at`` some places.
 
         ``norms``, when given, are those of an earlier call on the same rows in the same frame.
+        ``pairs``, of shape (n, n_clusters or more), gets a gap of each centre, `UNKNOWN` of a row's
+        own and in further columns; not where centres repeat.
         """
         n, known = len(rows) if at is None else len(at), norms is not None
         norms = norms if norms is not None else np.empty(n, dtype=np.float32)
@@ -188,7 +197,8 @@ class Nearest:
         unsure = [np.empty(0, dtype=np.intp)]
         for run in self.tiles(n, rows.shape[1]):
             tile = rows[run] if at is None else rows[at[run]]
-            unsure.append(self._label_tile(tile, run, found, known) + run.start)
+            part = None if pairs is None else pairs[run]
+            unsure.append(self._label_tile(tile, run, found, known, part) + run.start)
         left = np.concatenate(unsure)
         found.labels[left] = self.decide(rows[left if at is None else at[left]])
         found.labels[:] = self.kept[found.labels]
@@ -209,7 +219,7 @@ class Nearest:
 
     @np.errstate(over="ignore", invalid="ignore")
     def _label_tile(
-        self, rows: Rows, run: slice, found: Found, known: bool
+        self, rows: Rows, run: slice, found: Found, known: bool, pairs: Singles | None
     ) -> npt.NDArray[np.intp]:
         """Fill a run of ``found``; return those of its rows that float32 leaves open."""
         # What overflows float32 becomes infinite or NaN, which leaves the row open.
@@ -220,8 +230,13 @@ class Nearest:
         margin = scores.margin(norms + np.float32(scores.away))
         nearest = _nearest_of_few if len(self.centers) <= _FEW_CLUSTERS else _nearest_of_many
         found.labels[run], best, second, sure = nearest(
-            scores.product(tile), scores.squares, margin
+            scores.product(tile), scores.squares, margin, pairs
         )
+        if pairs is not None:
+            pairs -= (best + margin)[:, np.newaxis]
+            pairs *= np.float32(1 - 2.0**-21)
+            np.minimum(pairs, UNKNOWN, out=pairs)
+            pairs[~sure, : len(self.centers)] = -UNKNOWN
         found.gaps[run] = np.where(sure, gaps_below(best, second, margin), 0)
         found.radii[run] = radii_above(norms, best, margin, scores.lift)
         return np.flatnonzero(~sure)
@@ -287,10 +302,12 @@ def radii_above(norms: Singles, best: Singles, margin: Singles, lift: float) -> 
     return radii + np.float32(2.0**-62)
 
 
-def _nearest_of_few(product: Singles, squares: Singles, margin: Singles) -> "_Scored":
+def _nearest_of_few(
+    product: Singles, squares: Singles, margin: Singles, pairs: Singles | None
+) -> "_Scored":
     """Labels, best and second scores, and which labels are certain.
 
-    Clusters lead, so that few long loops run.
+    Clusters lead, so that few long loops run. ``pairs`` gets the scores of all but the label.
     """
     scores = np.ascontiguousarray(product.T)
     scores *= -2
@@ -303,10 +320,15 @@ def _nearest_of_few(product: Singles, squares: Singles, margin: Singles) -> "_Sc
     labels = (near8 * indices).sum(axis=0, dtype=np.intp)
     sure = near8.sum(axis=0, dtype=np.uint8) == 1
     np.copyto(scores, np.inf, where=near)
+    if pairs is not None:
+        pairs[:, : len(scores)] = scores.T
+        pairs[:, len(scores) :] = np.inf
     return labels, best, scores.min(axis=0), sure
 
 
-def _nearest_of_many(product: Singles, squares: Singles, margin: Singles) -> "_Scored":
+def _nearest_of_many(
+    product: Singles, squares: Singles, margin: Singles, pairs: Singles | None
+) -> "_Scored":
     """The same for long rows of scores."""
     scores = product
     scores *= -2
@@ -315,6 +337,9 @@ def _nearest_of_many(product: Singles, squares: Singles, margin: Singles) -> "_S
     rows = np.arange(len(scores))
     best = scores[rows, labels]
     scores[rows, labels] = np.inf
+    if pairs is not None:
+        pairs[:, : len(squares)] = scores
+        pairs[:, len(squares) :] = np.inf
     second = scores.min(axis=1)
     return labels, best, second, second > best + margin
 
