@@ -16,7 +16,7 @@ from daskcluster.errors import BudgetError, InputError
 MIB = 1 << 20
 CHUNK_BYTES = 8 * MIB
 SMALLEST_BLOCK_BYTES = 4 * MIB
-LARGEST_BLOCK_BYTES = 16 * MIB
+LARGEST_BLOCK_BYTES = 32 * MIB
 BLOCKS_KEPT_APART = 256
 SMALLEST_CUT = 16
 LIMB_BITS = 48
@@ -132,13 +132,13 @@ def cut_blocks(n_rows: int, rows_per_chunk: int, row_bytes: int) -> Cut:
     return Cut(n_rows, rows_per_chunk * max(min(together, n_chunks // BLOCKS_KEPT_APART), 1))
 
 
-def coarser(cut: Cut, row_bytes: int, n_threads: int) -> Cut:
-    """The same rows in blocks of several chunks, down to one block a task.
+def coarser(cut: Cut, row_bytes: int, n_blocks: int) -> Cut:
+    """The same rows in blocks of several chunks, but in as many blocks at least.
 
     What a step costs beside its rows is paid once a block.
     """
     block_bytes = max(cut.rows_per_block * row_bytes, 1)
-    share = -(-len(cut) // (TASKS_PER_THREAD * n_threads))
+    share = -(-len(cut) // n_blocks)
     together = min(LARGEST_BLOCK_BYTES // block_bytes, share)
     return Cut(cut.n_rows, cut.rows_per_block * max(together, 1))
 

@@ -60,6 +60,8 @@ def _itself(job: Reduction) -> Reduction:
 class ClusterBackend:
     """Runs partitions on the workers of a Dask cluster."""
 
+    blocks_per_thread = TASKS_PER_THREAD  # a worker that comes late is given some
+
     def __init__(self, client: Client, stop: Stop) -> None:
         if client.asynchronous:
             raise InputError(

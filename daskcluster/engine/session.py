@@ -151,10 +151,15 @@ class Session:
         finally:
             self.progress.close()
 
-    def coarsen(self) -> None:
-        """Go on with larger blocks, where each thread has enough of them; before any `reduce`."""
-        self.cut = coarser(self.cut, self.data_bytes // self.cut.n_rows, self.n_threads)
+    def recut(self, cut: Cut) -> None:
+        """Go on with other blocks of the same rows; before any `reduce`."""
+        self.cut = cut
         self._read_ahead()
+
+    def coarser(self) -> Cut:
+        """Larger blocks, of which each thread still has enough."""
+        row_bytes = self.data_bytes // self.cut.n_rows
+        return coarser(self.cut, row_bytes, self._backend.blocks_per_thread * self.n_threads)
 
     def keep(self, memory_budget: int) -> None:
         """From now on each process may keep so many bytes of decoded blocks."""

@@ -21,6 +21,8 @@ _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
 class ThreadBackend:
     """Runs partitions on threads of this process."""
 
+    blocks_per_thread = 1
+
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._alone = dask.config.get("scheduler", None) in _IN_THIS_THREAD

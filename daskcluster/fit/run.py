@@ -4,7 +4,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.tasks import versions
-from daskcluster.errors import InputError, Stopped
+from daskcluster.errors import BudgetError, InputError, Stopped
 from daskcluster.fit.budget import Spending, leading_directions, spend
 from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
@@ -101,8 +101,14 @@ def _spending(
     spending = spend(session, data, options.n_clusters, budget, project=project)
     if not spending.holds_all:
         return spending
-    session.coarsen()
-    return spend(session, data, options.n_clusters, budget, project=project)
+    fine = session.cut
+    session.recut(session.coarser())
+    with suppress(BudgetError):
+        coarse = spend(session, data, options.n_clusters, budget, project=project)
+        if coarse.holds_all:
+            return coarse
+    session.recut(fine)
+    return spending
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What the loops ask of LLVM by name, since it does not find these for many numbers by itself."""
 
-# ruff: noqa: ANN001, ANN202 - numba infers the types, mypy sees none
+# ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, mypy sees none
 
 import numba
 from llvmlite import ir
