@@ -235,8 +235,10 @@ class Nearest:
         if pairs is not None:
             pairs -= (best + margin)[:, np.newaxis]
             pairs *= np.float32(1 - 2.0**-21)
-            np.minimum(pairs, UNKNOWN, out=pairs)
-            pairs[~sure, : len(self.centers)] = -UNKNOWN
+            # Of a number and NaN, fmax is the number: what overflowed is not known.
+            np.fmax(np.minimum(pairs, UNKNOWN, out=pairs), -UNKNOWN, out=pairs)
+            pairs[~sure] = -UNKNOWN
+            pairs[:, len(self.centers) :] = UNKNOWN
         found.gaps[run] = np.where(sure, gaps_below(best, second, margin), 0)
         found.radii[run] = radii_above(norms, best, margin, scores.lift)
         return np.flatnonzero(~sure)
@@ -322,7 +324,6 @@ def _nearest_of_few(
     np.copyto(scores, np.inf, where=near)
     if pairs is not None:
         pairs[:, : len(scores)] = scores.T
-        pairs[:, len(scores) :] = np.inf
     return labels, best, scores.min(axis=0), sure
 
 
@@ -339,7 +340,6 @@ def _nearest_of_many(
     scores[rows, labels] = np.inf
     if pairs is not None:
         pairs[:, : len(squares)] = scores
-        pairs[:, len(squares) :] = np.inf
     second = scores.min(axis=1)
     return labels, best, second, second > best + margin
 
