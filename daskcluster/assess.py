@@ -22,7 +22,7 @@ from daskcluster.kernels.outputs import Label
 from daskcluster.metrics import contingency_table, merge_tables, score_table
 from daskcluster.store import ArraySpec, Build, BuildReader, Store, building, open_store
 from daskcluster.store.layout import plain_path
-from daskcluster.store.reading import read_rows, root_attributes
+from daskcluster.store.reading import BuildArray, root_attributes
 from daskcluster.survey import scale_of
 
 LABELS_FORMAT = "daskcluster-labels"
@@ -164,7 +164,7 @@ def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
     """
     path = plain_path(path)
     attributes = describe_labels(path)
-    return read_rows(path, attributes["build"], "labels", 0, attributes["n_rows"])
+    return BuildArray(path, attributes["build"], "labels").rows(0, attributes["n_rows"])
 
 
 def describe_labels(path: str | os.PathLike[str]) -> dict[str, Any]:

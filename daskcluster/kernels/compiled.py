@@ -28,6 +28,8 @@ _LOG = logging.getLogger("daskcluster")
 WORTHWHILE = 3e8
 # With more centres in reach a product with all of them is faster.
 _MOST_IN_REACH = 0.5
+# So few that to compare a row with each of them is faster than to gather rows for a product.
+FEW = 32
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
 _NO_PAIRS = np.empty((0, 0), dtype=np.float32)
 
@@ -67,6 +69,11 @@ class Reach:
     least: Singles | None
     """Lower bounds on what the others' squared distances exceed that of the nearest by; None where
     there is one for each of them."""
+
+
+def all_in_reach(n: int) -> Reach:
+    """For ``n`` rows of which nothing is known."""
+    return Reach(np.zeros(n, dtype=np.int32), np.empty(0, dtype=np.int32), None)
 
 
 def lowest_lines(gain: Singles, slope: Singles, places: Singles) -> Singles:

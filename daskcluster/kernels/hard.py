@@ -204,7 +204,11 @@ class Assign:
         if batch is None:
             return self._nothing(), state
         at = asked.rows if batch.picked is None else None
-        if asked.reach is None:
+        reach = asked.reach
+        if reach is None and self._by_loops and not self.nearest.repeats:
+            few = len(self.centers) <= compiled.FEW
+            reach = compiled.all_in_reach(len(asked.rows)) if few else None
+        if reach is None:
             before = state.labels[asked.rows]
             pairs = None if state.pairs is None else state.pairs[asked.rows]
             found = self.nearest.find(batch.rows, state.norms[asked.rows], at, pairs)
@@ -215,7 +219,7 @@ class Assign:
             state.radii[asked.rows] = found.radii
         else:
             before = compiled.compare(
-                self.nearest, batch.rows, at, asked.rows, asked.reach,
+                self.nearest, batch.rows, at, asked.rows, reach,
                 state.labels, state.norms, state.gaps, state.radii, state.pairs,
             )  # fmt: skip
         return self._moved(batch.rows, before, state.labels[asked.rows], at), state

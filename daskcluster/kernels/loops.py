@@ -54,6 +54,7 @@ def widen(labels, gaps, radii, table, width, least, slope, steps, rows):
 
 _RUN = 32  # as many as LLVM compares at once
 _AHEAD = 2  # rows fetched before they are compared: they lie anywhere in memory
+_PRODUCT_ROWS = 64  # BLAS has a faster way for small products
 _TILE_ROWS = 128  # as many as stay in cache with their products
 
 
@@ -271,6 +272,53 @@ def _note_pairs(row, near, scores, label, best, margin, unknown):
 
 
 @numba.njit(nogil=True, cache=True)
+def _copy_row(table, row):
+    for e in range(row.size):
+        row[e] = table[e]
+
+
+@numba.njit(nogil=True, cache=True)
+def _products(rows, at, weights, tile, out):
+    """Of the rows ``at`` some places and all centres."""
+    for place in range(at.size):
+        _fetch_row(rows, at, place + _AHEAD)
+        _copy_row(rows[at[place]], tile[place])
+    np.dot(tile[: at.size], weights.T, out[: at.size])
+
+
+@numba.njit(nogil=True, cache=True)
+def _fetch_row(rows, at, place):
+    if place < at.size:
+        coming = rows[at[place]]
+        for e in range(0, coming.size, 64 // rows.itemsize):
+            fetch(coming, e)
+
+
+@numba.njit(nogil=True, cache=True)
+def _two_lowest(products, squares, scores):
+    """`_two_best` of all centres, from their products."""
+    first, after, label = np.float32(np.inf), np.float32(np.inf), -1
+    for j in range(squares.size):
+        score = squares[j] - np.float32(2) * products[j]
+        scores[j] = score
+        if score < first:
+            first, after, label = score, first, j
+        elif score < after:
+            after = score
+    return label, first, after
+
+
+@numba.njit(nogil=True, cache=True)
+def _radius(norm, best, lift, margin):
+    """Upper bound on the distance from the centre of a score, or one within a margin."""
+    up, unit = np.float32(1 + 2.0**-21), np.float32(2.0**-21)
+    square = norm * norm + best + lift + 2 * margin
+    square += unit * (norm * norm + abs(best) + abs(lift))
+    # Not a number is no bound either.
+    return np.sqrt(max(square, np.float32(0))) * up if square < np.inf else np.float32(np.inf)
+
+
+@numba.njit(nogil=True, cache=True)
 def compare(
     rows, at, places, all_centers, lengths, found, leasts, exact,
     weights, squares, errors, weights64, squares64, errors64,
@@ -284,36 +332,39 @@ def compare(
     """
     slope, offset, limit, away, lift = errors
     slope64, offset64, limit64, _, _ = errors64
-    up, down, unit = np.float32(1 + 2.0**-21), np.float32(1 - 2.0**-21), np.float32(2.0**-21)
-    row, wide = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.float64)
-    scores, scores64 = np.empty(squares.size, np.float32), np.empty(squares.size, np.float64)
-    line = 64 // rows.itemsize
+    down, k, d = np.float32(1 - 2.0**-21), squares.size, rows.shape[1]
+    row, wide = np.empty(d, np.float32), np.empty(d, np.float64)
+    scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
+    tile, products = (
+        np.empty((_PRODUCT_ROWS, d), np.float32),
+        np.empty((_PRODUCT_ROWS, k), np.float32),
+    )
     begin = n_unsure = 0
     for place in range(at.size):
-        i, table = places[place], rows[at[place]]
-        if place + _AHEAD < at.size:
-            coming = rows[at[place + _AHEAD]]
-            for e in range(0, coming.size, line):
-                fetch(coming, e)
-        for e in range(row.size):
-            row[e] = table[e]
-        length = lengths[place]
+        tiled = place % _PRODUCT_ROWS
+        if not tiled:
+            run = slice(place, min(place + _PRODUCT_ROWS, at.size))
+            all_near = not lengths[run].any()
+            if all_near:
+                _products(rows, at[run], weights, tile, products)
+        i, table, length = places[place], rows[at[place]], lengths[place]
         near = found[begin : begin + length] if length else all_centers
         begin += length
-        label, best, second = _two_best(row, weights, squares, near, scores)
+        if all_near:
+            label, best, second = _two_lowest(products[tiled], squares, scores)
+        else:
+            _fetch_row(rows, at, place + _AHEAD)
+            _copy_row(table, row)
+            label, best, second = _two_best(row, weights, squares, near, scores)
         reach = norms[i] + away
         margin = slope * reach + offset if reach < limit else np.float32(np.inf)
         gap = ((second - best) - margin) * down
-        square = norms[i] * norms[i] + best + lift + 2 * margin
-        square += unit * (norms[i] * norms[i] + abs(best) + abs(lift))
-        before[place] = labels[i]
+        before[place], radii[i] = labels[i], _radius(norms[i], best, lift, margin)
         certain = gap > 0
         if not certain:
-            gap = np.float32(0)
-            sure = False
+            gap, sure = np.float32(0), False
             if exact and reach < limit64:
-                for e in range(row.size):
-                    wide[e] = table[e]
+                _copy_row(table, wide)
                 label, first, after = _two_best(wide, weights64, squares64, near, scores64)
                 sure = after > first + (slope64 * reach + offset64)
             if not sure:
@@ -322,13 +373,10 @@ def compare(
         if pairs.size and certain:
             gap = _note_pairs(pairs[i], near, scores[: near.size], label, best, margin, unknown)
         elif pairs.size:
-            pairs[i, : squares.size] = -unknown
+            pairs[i, :k] = -unknown
         elif length:
             gap = min(gap, leasts[place])
         labels[i], gaps[i] = max(label, 0), gap
-        radii[i] = (
-            np.sqrt(max(square, np.float32(0))) * up if square < np.inf else np.float32(np.inf)
-        )
     return n_unsure
 
 

@@ -14,6 +14,7 @@ from zarr.codecs import Crc32cCodec
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Block
+from daskcluster.store.chunks import LocalChunks
 from daskcluster.store.layout import (
     ATTRIBUTE,
     MissingChunk,
@@ -64,13 +65,13 @@ class Store:
 
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop``, shape (stop - start, n_features), in the stored type."""
-        return read_rows(self.path, self.info.build, "data", start, stop)
+        return BuildArray(self.path, self.info.build, "data").rows(start, stop)
 
     def labels(self) -> npt.NDArray[np.int32]:
         """All true classes as codes, shape (n_rows,), -1 where unknown."""
         if not self.has_labels:
             raise StoreError(f"{self.path} holds no labels: convert with --labels FILE")
-        return np.asarray(read_rows(self.path, self.info.build, "labels", 0, self.info.n_rows))
+        return BuildArray(self.path, self.info.build, "labels").rows(0, self.info.n_rows)
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class StoreReader:
         return f"{self.path}#{self.build}/{self.name}{'+labels' if self.with_labels else ''}"
 
     @cached_property
-    def _arrays(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, "BuildArray"]:
         names = (self.name, "labels") if self.with_labels else (self.name,)
-        return {name: build_array(self.path, self.build, name) for name in names}
+        return {name: BuildArray(self.path, self.build, name) for name in names}
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_arrays"}
@@ -101,9 +102,8 @@ class StoreReader:
         """The block's rows, and their labels if asked for."""
         labels = None
         if self.with_labels:
-            labels = _read(self._arrays["labels"], block.start, block.stop, self._place("labels"))
-        rows = _read(self._arrays[self.name], block.start, block.stop, self._place(self.name))
-        return Batch(block.start, rows, labels)
+            labels = self._arrays["labels"].rows(block.start, block.stop)
+        return Batch(block.start, self._arrays[self.name].rows(block.start, block.stop), labels)
 
     def identity(self) -> str:
         """The build that a fresh look at the path finds; raises `StoreError` if it is another."""
@@ -111,9 +111,6 @@ class StoreReader:
         if found != self.build:
             raise StoreError(f"{self.path} was written again since it was opened: open it again")
         return found
-
-    def _place(self, name: str) -> str:
-        return f"{self.path}/build-{self.build}/{name}"
 
 
 class BuildReader(StoreReader):
@@ -193,19 +190,25 @@ def build_array(path: str, build: str, name: str) -> Any:
         ) from error
 
 
-def read_rows(path: str, build: str, name: str, start: int, stop: int) -> npt.NDArray[Any]:
-    """Rows of an array of a build."""
-    return _read(build_array(path, build, name), start, stop, f"{path}/build-{build}/{name}")
+class BuildArray:
+    """An array of a build, read by the rows."""
 
+    def __init__(self, path: str, build: str, name: str) -> None:
+        self._place = f"{path}/build-{build}/{name}"
+        self._array = build_array(path, build, name)
+        self._chunks = None if is_url(path) else LocalChunks.of(self._array, Path(self._place))
 
-def _read(array: Any, start: int, stop: int, place: str) -> npt.NDArray[Any]:
-    try:
-        rows = np.asarray(array[start:stop])
-        return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
-    except MissingChunk:
-        raise
-    except Exception as error:
-        raise _damaged(array, start, stop, place, error) from error
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop``, in native byte order."""
+        if self._chunks is not None:
+            return self._chunks.rows(start, stop)
+        try:
+            rows = np.asarray(self._array[start:stop])
+            return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+        except MissingChunk:
+            raise
+        except Exception as error:
+            raise _damaged(self._array, start, stop, self._place, error) from error
 
 
 def _damaged(array: Any, start: int, stop: int, place: str, error: Exception) -> StoreError:

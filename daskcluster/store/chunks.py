@@ -1,0 +1,107 @@
+"""Chunks of our own stores on this file system, decoded by the thread that asks.
+
+Zarr passes every chunk through one event loop, which two threads fill; a chunk of ours is a file of
+known codecs, and decodes in parallel straight into its place. All else is read by Zarr.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from numcodecs import blosc, zstd
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
+
+from daskcluster.errors import StoreError
+from daskcluster.store.layout import MissingChunk
+
+_CHECKSUM_BYTES = 4
+
+
+def _copy(data: memoryview, out: memoryview) -> None:
+    out[:] = data
+
+
+def _blosc(data: memoryview, out: memoryview) -> None:
+    # It would fill as much of the place as there is.
+    if blosc._cbuffer_sizes(data)[0] != out.nbytes:
+        raise ValueError("it holds another number of bytes")
+    blosc.decompress(data, out)
+
+
+def _zstd(data: memoryview, out: memoryview) -> None:
+    out[:] = zstd.decompress(data)
+
+
+_DECODERS: dict[type, Callable[[memoryview, memoryview], None]] = {
+    BloscCodec: _blosc,
+    ZstdCodec: _zstd,
+}
+
+
+@dataclass(frozen=True)
+class LocalChunks:
+    """Reads runs of rows of an array whose chunks are runs of rows, in files."""
+
+    folder: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk_rows: int
+    key: Callable[[tuple[int, ...]], str]
+    """From the indices of a chunk to its name."""
+    decode: Callable[[memoryview, memoryview], None]
+    """Fills a place with what a compressor made; raises an error for what it did not make."""
+
+    @classmethod
+    def of(cls, array: Any, folder: Path) -> Self | None:
+        """For an array of Zarr in a folder; None where only Zarr can read it."""
+        *compressors, last = array.compressors or (None,)
+        kinds = [type(codec) for codec in compressors]
+        plain = isinstance(last, Crc32cCodec) and not array.filters and array.shards is None
+        if not plain or kinds not in ([], [BloscCodec], [ZstdCodec]):
+            return None
+        swapped = sys.byteorder != "little" and array.dtype.itemsize > 1
+        if swapped or not isinstance(array.serializer, BytesCodec):
+            return None
+        decode = _DECODERS[kinds[0]] if kinds else _copy
+        key = array.metadata.encode_chunk_key
+        return cls(folder, array.shape, array.dtype, array.chunks[0], key, decode)
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop``, as a slice has them."""
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        out = np.empty((max(stop - start, 0), *self.shape[1:]), dtype=self.dtype)
+        for chunk in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
+            low = chunk * self.chunk_rows
+            high = low + self.chunk_rows
+            if start <= low and high <= stop:
+                self._decode(chunk, out[low - start : high - start])
+                continue
+            whole = np.empty((self.chunk_rows, *self.shape[1:]), dtype=self.dtype)
+            self._decode(chunk, whole)
+            first, last = max(start, low), min(stop, high)
+            out[first - start : last - start] = whole[first - low : last - low]
+        return out
+
+    def _decode(self, chunk: int, out: npt.NDArray[Any]) -> None:
+        path = self.folder / self.key((chunk, *[0] * (out.ndim - 1)))
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise MissingChunk(
+                f"{path}: chunk is missing; restore it, or convert the source again"
+            ) from error
+        try:
+            inner, checksum = np.split(np.frombuffer(data, np.uint8), [-_CHECKSUM_BYTES])
+            if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
+                raise ValueError("its checksum is another")
+            self.decode(memoryview(inner), memoryview(out.reshape(-1).view(np.uint8)))
+        # What a decoder raises for bytes that are not its own is up to it.
+        except Exception as error:
+            raise StoreError(
+                f"{path}: chunk is damaged ({error}); restore it, or convert again"
+            ) from error
