@@ -4,9 +4,13 @@ Zarr passes every chunk through one event loop, which two threads fill; a chunk 
 known codecs, and decodes in parallel straight into its place. All else is read by Zarr.
 """
 
+import math
+import os
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +21,7 @@ from numcodecs import blosc, zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
 from daskcluster.errors import StoreError
+from daskcluster.kernels.scratch import scratch
 from daskcluster.store.layout import MissingChunk
 
 _CHECKSUM_BYTES = 4
@@ -37,10 +42,37 @@ def _zstd(data: memoryview, out: memoryview) -> None:
     out[:] = zstd.decompress(data)
 
 
-_DECODERS: dict[type, Callable[[memoryview, memoryview], None]] = {
-    BloscCodec: _blosc,
-    ZstdCodec: _zstd,
-}
+class Buffers:
+    """Arrays for rows, used again once nobody holds them: fresh memory is paid for in page faults.
+
+    A view of an array holds it too, so that no row which is still in use is written over.
+    """
+
+    MOST = 32  # that are looked through
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._arrays: deque[npt.NDArray[np.uint8]] = deque(maxlen=self.MOST)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """An uninitialised array."""
+        size = math.prod(shape) * dtype.itemsize
+        return self._bytes(size).view(dtype).reshape(shape)
+
+    def _bytes(self, size: int) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            for array in self._arrays:
+                # The deque, the loop and the question itself hold it.
+                if array.nbytes == size and sys.getrefcount(array) <= _IDLE_COUNT:
+                    return array
+            self._arrays.append(np.empty(size, np.uint8))
+            return self._arrays[-1]
+
+
+_IDLE_COUNT = 3
+
+_Decoder = Callable[[memoryview, memoryview], None]
+_DECODERS: dict[type, _Decoder] = {BloscCodec: _blosc, ZstdCodec: _zstd}
 
 
 @dataclass(frozen=True)
@@ -53,8 +85,9 @@ class LocalChunks:
     chunk_rows: int
     key: Callable[[tuple[int, ...]], str]
     """From the indices of a chunk to its name."""
-    decode: Callable[[memoryview, memoryview], None]
+    decode: "_Decoder"
     """Fills a place with what a compressor made; raises an error for what it did not make."""
+    buffers: Buffers = field(default_factory=Buffers)
 
     @classmethod
     def of(cls, array: Any, folder: Path) -> Self | None:
@@ -74,7 +107,7 @@ class LocalChunks:
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop``, as a slice has them."""
         start, stop, _ = slice(start, stop).indices(self.shape[0])
-        out = np.empty((max(stop - start, 0), *self.shape[1:]), dtype=self.dtype)
+        out = self.buffers.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
         for chunk in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
             low = chunk * self.chunk_rows
             high = low + self.chunk_rows
@@ -90,13 +123,13 @@ class LocalChunks:
     def _decode(self, chunk: int, out: npt.NDArray[Any]) -> None:
         path = self.folder / self.key((chunk, *[0] * (out.ndim - 1)))
         try:
-            data = path.read_bytes()
+            data = _read(path)
         except FileNotFoundError as error:
             raise MissingChunk(
                 f"{path}: chunk is missing; restore it, or convert the source again"
             ) from error
         try:
-            inner, checksum = np.split(np.frombuffer(data, np.uint8), [-_CHECKSUM_BYTES])
+            inner, checksum = np.split(data, [-_CHECKSUM_BYTES])
             if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
                 raise ValueError("its checksum is another")
             self.decode(memoryview(inner), memoryview(out.reshape(-1).view(np.uint8)))
@@ -105,3 +138,13 @@ class LocalChunks:
             raise StoreError(
                 f"{path}: chunk is damaged ({error}); restore it, or convert again"
             ) from error
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8]:
+    """The bytes of a file, in a buffer of this thread."""
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = scratch("chunk", (size,), np.uint8)
+        if file.readinto(data) != size:
+            raise OSError(f"{path} was cut short while it was read")
+    return data
