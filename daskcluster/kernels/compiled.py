@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import bounds
+from daskcluster.kernels import bounds, projection
 from daskcluster.kernels.bounds import Drift
-from daskcluster.kernels.frame import Rows, Singles
-from daskcluster.kernels.nearest import UNKNOWN, Labels, Nearest
-from daskcluster.kernels.projection import Narrow, Sketch
+from daskcluster.kernels.frame import Frame, Rows, Singles
+from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
+from daskcluster.kernels.projection import SEGMENT, Basis, Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 
 _LOG = logging.getLogger("daskcluster")
@@ -186,10 +186,51 @@ def compare(
 def _plain(nearest: Nearest, rows: Rows, at: Indices) -> tuple[Rows, Indices, bool]:
     """Rows in the frame and where, as stored if that is the same; whether none was rounded."""
     frame = nearest.frame
-    if rows.dtype.name in ("uint8", "float32") and frame.shift is None and not frame.exponent:
+    if is_plain(rows, frame):
         return rows, at, True
     tile = scratch("tile", (len(at), rows.shape[1]), np.float32)
     return frame.rows32(rows[at], tile), np.arange(len(at)), False
+
+
+def is_plain(rows: Rows, frame: Frame) -> bool:
+    """Whether rows as they are stored are the frame's, to be converted in loops."""
+    same = frame.shift is None and not frame.exponent
+    return same and rows.dtype.name in ("uint8", "float32")
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def find(nearest: Nearest, rows: Rows, norms: Singles | None, pairs: Singles | None) -> Found:
+    """`Nearest.find` of few centres, for rows as they are stored."""
+    n = len(rows)
+    norms = _norms_above(rows, nearest.frame) if norms is None else norms
+    found = Found(np.zeros(n, dtype=np.int32), norms, *np.empty((2, n), dtype=np.float32))
+    compare(
+        nearest, rows, None, np.arange(n), all_in_reach(n),
+        found.labels, norms, found.gaps, found.radii, pairs,
+    )  # fmt: skip
+    return found
+
+
+def _norms_above(rows: Rows, frame: Frame) -> Singles:
+    middle = frame.middle_of(rows.shape[1]).astype(np.float32)
+    norms = np.empty(len(rows), dtype=np.float32)
+    own, error, floor = norm_errors(frame, rows.shape[1])
+    _loops().norms_above(rows, middle, own, error, floor, norms)
+    return norms
+
+
+def project(rows: Rows, frame: Frame, basis: Basis) -> Singles:
+    """`projection.project`."""
+    if not is_plain(rows, frame):
+        return projection.project(rows, frame, basis)
+    p, d = basis.vectors.shape
+    n_segments = -(-d // SEGMENT)
+    padded = np.zeros((p, n_segments * SEGMENT), dtype=np.float32)
+    padded[:, :d] = basis.vectors
+    vectors = np.ascontiguousarray(padded.reshape(p, n_segments, SEGMENT).transpose(1, 2, 0))
+    found = np.empty((len(rows), p), dtype=np.float32)
+    _loops().project(rows, vectors, found)
+    return found
 
 
 def can_move(rows: Rows, n_limbs: int) -> bool:

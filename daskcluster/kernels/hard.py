@@ -11,8 +11,8 @@ from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
-from daskcluster.kernels.nearest import Found, Labels, Nearest
-from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
+from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
+from daskcluster.kernels.projection import Basis, Narrow, Sketch, project, sketch_of
 from daskcluster.plan import Grid, pairs_width
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
@@ -205,9 +205,8 @@ class Assign:
             return self._nothing(), state
         at = asked.rows if batch.picked is None else None
         reach = asked.reach
-        if reach is None and self._by_loops and not self.nearest.repeats:
-            few = len(self.centers) <= compiled.FEW
-            reach = compiled.all_in_reach(len(asked.rows)) if few else None
+        if reach is None and self._compares_all:
+            reach = compiled.all_in_reach(len(asked.rows))
         if reach is None:
             before = state.labels[asked.rows]
             pairs = None if state.pairs is None else state.pairs[asked.rows]
@@ -227,16 +226,29 @@ class Assign:
     def _step_all(self, rows: Rows, state: HardState | None) -> tuple[HardPartial, HardState]:
         pairs = None
         if self._keeps_pairs:
-            pairs = np.empty((len(rows), pairs_width(len(self.centers))), dtype=np.float32)
-        found = self.nearest.find(rows, state.norms if state else None, pairs=pairs)
+            # Columns that are no centre's must never look lost.
+            pairs = np.full((len(rows), pairs_width(len(self.centers))), UNKNOWN, dtype=np.float32)
+        found = self._find_all(rows, state.norms if state else None, pairs)
         before = self._labels_before(rows, state, found)
         partial = self._moved(rows, before, found.labels, None)
         sketch = None if state is None else state.sketch
         if sketch is None and self.basis is not None:
-            sketch = sketch_of(rows, found.norms, self.frame, self.basis)
+            by = compiled.project if self._by_loops else project
+            sketch = sketch_of(rows, found.norms, self.frame, self.basis, by)
         return partial, HardState(
             self.iteration, found.labels, found.norms, found.gaps, found.radii, sketch, pairs
         )
+
+    def _find_all(self, rows: Rows, norms: Singles | None, pairs: Singles | None) -> Found:
+        if self._compares_all and compiled.is_plain(rows, self.frame):
+            return compiled.find(self.nearest, rows, norms, pairs)
+        return self.nearest.find(rows, norms, pairs=pairs)
+
+    @property
+    def _compares_all(self) -> bool:
+        """Whether loops are faster for rows of which nothing is known."""
+        few = len(self.centers) <= compiled.FEW
+        return few and self._by_loops and not self.nearest.repeats
 
     def _follows(self, state: HardState | None) -> bool:
         """Whether a state is that of ``previous``."""

@@ -294,6 +294,48 @@ def _fetch_row(rows, at, place):
             fetch(coming, e)
 
 
+@numba.njit(nogil=True, cache=True, fastmath=_SUMS)
+def _norm_parts(row, middle):
+    square = along = np.float32(0)
+    for e in range(row.size):
+        number = np.float32(row[e])
+        square += number * number
+        along += number * middle[e]
+    return square, along
+
+
+@numba.njit(nogil=True, cache=True)
+def norms_above(rows, middle, own, error, floor, norms):
+    """`nearest.norms_above` of rows as they are stored."""
+    up = np.float32(1 + 2.0**-21)
+    for i in range(norms.size):
+        square, along = _norm_parts(rows[i], middle)
+        moved = square - np.float32(2) * along + own + error * (square + own)
+        norms[i] = np.sqrt(max(moved, np.float32(0))) * up + floor
+
+
+@numba.njit(nogil=True, cache=True)
+def project(rows, vectors, out):
+    """`projection.project` of rows as they are stored.
+
+    ``vectors`` are those of the basis in segments, shape (n_segments, length, n_directions).
+    """
+    n_segments, length, p = vectors.shape
+    tile = np.zeros((_PRODUCT_ROWS, length), np.float32)
+    products = np.empty((_PRODUCT_ROWS, p), np.float32)
+    for start in range(0, out.shape[0], _PRODUCT_ROWS):
+        n = min(_PRODUCT_ROWS, out.shape[0] - start)
+        out[start : start + n] = 0
+        for segment in range(n_segments):
+            first = segment * length
+            width = min(length, rows.shape[1] - first)
+            for i in range(n):
+                _copy_row(rows[start + i, first : first + width], tile[i, :width])
+            tile[:, width:] = 0
+            np.dot(tile[:n], vectors[segment], products[:n])
+            out[start : start + n] += products[:n]
+
+
 @numba.njit(nogil=True, cache=True)
 def _two_lowest(products, squares, scores):
     """`_two_best` of all centres, from their products."""

@@ -189,7 +189,7 @@ class Nearest:
 
         ``norms``, when given, are those of an earlier call on the same rows in the same frame.
         ``pairs``, of shape (n, n_clusters or more), gets a gap of each centre, `UNKNOWN` of a row's
-        own and in further columns; not where centres repeat.
+        own; not where centres repeat.
         """
         n, known = len(rows) if at is None else len(at), norms is not None
         norms = norms if norms is not None else np.empty(n, dtype=np.float32)
@@ -197,7 +197,7 @@ class Nearest:
         unsure = [np.empty(0, dtype=np.intp)]
         for run in self.tiles(n, rows.shape[1]):
             tile = rows[run] if at is None else rows[at[run]]
-            part = None if pairs is None else pairs[run]
+            part = None if pairs is None else pairs[run, : len(self.centers)]
             unsure.append(self._label_tile(tile, run, found, known, part) + run.start)
         left = np.concatenate(unsure)
         found.labels[left] = self.decide(rows[left if at is None else at[left]])
@@ -238,7 +238,6 @@ class Nearest:
             # Of a number and NaN, fmax is the number: what overflowed is not known.
             np.fmax(np.minimum(pairs, UNKNOWN, out=pairs), -UNKNOWN, out=pairs)
             pairs[~sure] = -UNKNOWN
-            pairs[:, len(self.centers) :] = UNKNOWN
         found.gaps[run] = np.where(sure, gaps_below(best, second, margin), 0)
         found.radii[run] = radii_above(norms, best, margin, scores.lift)
         return np.flatnonzero(~sure)
@@ -269,24 +268,26 @@ class Nearest:
         return np.array([seen[row.tobytes()] for row in rows], dtype=np.intp)
 
 
-def norms_above(tile: Singles, frame: Frame) -> Singles:
-    """Upper bounds on the rows' distances from the frame's middle.
+def norm_errors(frame: Frame, n_features: int) -> tuple[np.float32, np.float32, np.float32]:
+    """For norms from the middle: its square, and how far squares err, in parts and at least.
 
     Sums of products of length d err by ``gamma_d`` times the sum of magnitudes, which is at most
     ``(||r|| + ||m||)^2 <= 2 ||r||^2 + 2 ||m||^2``.
     """
-    d = tile.shape[1]
-    floor = np.float32(d * 2.0**-62)  # squares below 2**-126 may have vanished
-    error = (d + 8) * 2.0**-24
+    middle = frame.middle_of(n_features)
+    error = 2.1 * (n_features + 8) * 2.0**-24
+    # Squares below 2**-126 may have vanished.
+    return np.float32(middle @ middle), np.float32(error), np.float32(n_features * 2.0**-62)
+
+
+def norms_above(tile: Singles, frame: Frame) -> Singles:
+    """Upper bounds on the rows' distances from the frame's middle."""
+    own, error, floor = norm_errors(frame, tile.shape[1])
     squares = np.einsum("ij,ij->i", tile, tile)
-    norms: Singles
-    if frame.middle is None:
-        norms = np.sqrt(squares) * np.float32(1 + error) + floor
-        return norms
-    own = np.float32(frame.middle @ frame.middle)
-    moved = squares - 2 * (tile @ frame.middle.astype(np.float32)) + own
-    moved += np.float32(2.1 * error) * (squares + own)
-    norms = np.sqrt(np.maximum(moved, 0)) * np.float32(1 + 2.0**-21) + floor
+    moved = squares + error * (squares + own)
+    if frame.middle is not None:
+        moved += own - 2 * (tile @ frame.middle.astype(np.float32))
+    norms: Singles = np.sqrt(np.maximum(moved, 0)) * np.float32(1 + 2.0**-21) + floor
     return norms
 
 
@@ -323,7 +324,7 @@ def _nearest_of_few(
     sure = near8.sum(axis=0, dtype=np.uint8) == 1
     np.copyto(scores, np.inf, where=near)
     if pairs is not None:
-        pairs[:, : len(scores)] = scores.T
+        pairs[:] = scores.T
     return labels, best, scores.min(axis=0), sure
 
 
@@ -339,7 +340,7 @@ def _nearest_of_many(
     best = scores[rows, labels]
     scores[rows, labels] = np.inf
     if pairs is not None:
-        pairs[:, : len(squares)] = scores
+        pairs[:] = scores
     second = scores.min(axis=1)
     return labels, best, second, second > best + margin
 
