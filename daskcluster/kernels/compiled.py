@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import bounds, projection
+from daskcluster.kernels import bounds
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
-from daskcluster.kernels.projection import SEGMENT, Basis, Narrow, Sketch
+from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 
 _LOG = logging.getLogger("daskcluster")
@@ -217,20 +217,6 @@ def _norms_above(rows: Rows, frame: Frame) -> Singles:
     own, error, floor = norm_errors(frame, rows.shape[1])
     _loops().norms_above(rows, middle, own, error, floor, norms)
     return norms
-
-
-def project(rows: Rows, frame: Frame, basis: Basis) -> Singles:
-    """`projection.project`."""
-    if not is_plain(rows, frame):
-        return projection.project(rows, frame, basis)
-    p, d = basis.vectors.shape
-    n_segments = -(-d // SEGMENT)
-    padded = np.zeros((p, n_segments * SEGMENT), dtype=np.float32)
-    padded[:, :d] = basis.vectors
-    vectors = np.ascontiguousarray(padded.reshape(p, n_segments, SEGMENT).transpose(1, 2, 0))
-    found = np.empty((len(rows), p), dtype=np.float32)
-    _loops().project(rows, vectors, found)
-    return found
 
 
 def can_move(rows: Rows, n_limbs: int) -> bool:

@@ -12,7 +12,7 @@ from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
-from daskcluster.kernels.projection import Basis, Narrow, Sketch, project, sketch_of
+from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
 from daskcluster.plan import Grid, pairs_width
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
@@ -233,8 +233,7 @@ class Assign:
         partial = self._moved(rows, before, found.labels, None)
         sketch = None if state is None else state.sketch
         if sketch is None and self.basis is not None:
-            by = compiled.project if self._by_loops else project
-            sketch = sketch_of(rows, found.norms, self.frame, self.basis, by)
+            sketch = sketch_of(rows, found.norms, self.frame, self.basis)
         return partial, HardState(
             self.iteration, found.labels, found.norms, found.gaps, found.radii, sketch, pairs
         )

@@ -315,28 +315,6 @@ def norms_above(rows, middle, own, error, floor, norms):
 
 
 @numba.njit(nogil=True, cache=True)
-def project(rows, vectors, out):
-    """`projection.project` of rows as they are stored.
-
-    ``vectors`` are those of the basis in segments, shape (n_segments, length, n_directions).
-    """
-    n_segments, length, p = vectors.shape
-    tile = np.zeros((_PRODUCT_ROWS, length), np.float32)
-    products = np.empty((_PRODUCT_ROWS, p), np.float32)
-    for start in range(0, out.shape[0], _PRODUCT_ROWS):
-        n = min(_PRODUCT_ROWS, out.shape[0] - start)
-        out[start : start + n] = 0
-        for segment in range(n_segments):
-            first = segment * length
-            width = min(length, rows.shape[1] - first)
-            for i in range(n):
-                _copy_row(rows[start + i, first : first + width], tile[i, :width])
-            tile[:, width:] = 0
-            np.dot(tile[:n], vectors[segment], products[:n])
-            out[start : start + n] += products[:n]
-
-
-@numba.njit(nogil=True, cache=True)
 def _two_lowest(products, squares, scores):
     """`_two_best` of all centres, from their products."""
     first, after, label = np.float32(np.inf), np.float32(np.inf), -1

@@ -9,7 +9,6 @@ and Ahn (*Fast k-NN search by orthogonal projections*); the directions are those
 whatever they are, the bounds hold.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +21,7 @@ from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import projection_tile_rows
 
-SEGMENT = 128  # shorter sums err less
+_SEGMENT = 128  # shorter sums err less
 _ROUNDS = 3
 _SAFETY = 1.01
 _UP = np.float32(1 + 2.0**-20)
@@ -70,36 +69,22 @@ class Sketch:
         return self.coordinates.nbytes + self.rests.nbytes
 
 
-def project(rows: Rows, frame: Frame, basis: Basis) -> Singles:
-    """Coordinates of rows (n, n_features) less the frame's origin, summed in short segments."""
+@np.errstate(over="ignore", invalid="ignore")
+def sketch_of(rows: Rows, norms: Singles, frame: Frame, basis: Basis) -> Sketch:
+    """Project rows (n, n_features) with norms as in `nearest.Found`."""
     n, d = rows.shape
-    found = np.zeros((n, len(basis.vectors)), dtype=np.float32)
+    vectors = basis.vectors
+    middle = frame.middle_of(d)
+    found = np.empty((n, len(vectors)), dtype=np.float32)
+    origin = (vectors.astype(np.float64) @ middle).astype(np.float32)
     size = projection_tile_rows(d)
     for start in range(0, n, size):
         run = slice(start, min(start + size, n))
         tile = frame.rows32(rows[run], scratch("tile", rows[run].shape, np.float32))
-        for low in range(0, d, SEGMENT):
-            part = slice(low, low + SEGMENT)
-            found[run] += tile[:, part] @ basis.vectors[:, part].T
-    return found
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def sketch_of(
-    rows: Rows,
-    norms: Singles,
-    frame: Frame,
-    basis: Basis,
-    project: Callable[[Rows, Frame, Basis], Singles] = project,
-) -> Sketch:
-    """Project rows (n, n_features) with norms as in `nearest.Found`.
-
-    ``project`` does what the function of that name does.
-    """
-    d, vectors = rows.shape[1], basis.vectors
-    middle = frame.middle_of(d)
-    found = project(rows, frame, basis)
-    found -= (vectors.astype(np.float64) @ middle).astype(np.float32)
+        found[run] = -origin
+        for low in range(0, d, _SEGMENT):
+            part = slice(low, low + _SEGMENT)
+            found[run] += tile[:, part] @ vectors[:, part].T
     lengths = np.sqrt(np.einsum("ij,ij->i", found, found)) * np.float32(1 - 2.0**-18)
     lengths -= np.float32(_coordinate_error(d, len(vectors))) * (norms + 2 * _length(middle))
     inside = np.square(np.maximum(lengths, 0)) * np.float32(1 - basis.skew)
@@ -113,7 +98,7 @@ def _length(vector: Floats) -> np.float32:
 
 def _coordinate_error(n_features: int, n_directions: int) -> float:
     """By how much coordinates err together, in units of ``||r|| + ||m||``."""
-    terms = min(SEGMENT, n_features) + n_features / SEGMENT + 24
+    terms = min(_SEGMENT, n_features) + n_features / _SEGMENT + 24
     return float(np.sqrt(n_directions) * terms * 2.0**-24 * _SAFETY)
 
 
