@@ -34,6 +34,7 @@ PLANNED_SHARE = 0.7
 BUDGET_SHARE = 0.3
 # Between more centres the distances outside the directions would take more room than blocks.
 MOST_PROJECTED = 4096
+FEWEST_PROJECTED = 16
 # Beyond it a gap of each centre takes longer to bring up to date than what it saves.
 MOST_PAIRED = 128
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.

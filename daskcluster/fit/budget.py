@@ -9,6 +9,7 @@ from daskcluster.fit.data import Dataset
 from daskcluster.kernels.compiled import has_numba, worthwhile
 from daskcluster.kernels.projection import Basis, basis_of
 from daskcluster.plan import (
+    FEWEST_PROJECTED,
     STATE_BYTES_PER_ROW,
     fit_bytes,
     memory_budget,
@@ -41,7 +42,7 @@ class Spending:
 
 
 def spend(
-    session: Session, data: Dataset, n_clusters: int, asked: int | str | None, *, project: bool
+    session: Session, data: Dataset, n_clusters: int, asked: int | str | None, *, algorithm: str
 ) -> Spending:
     """Check that a process can do its share, and share out what it may keep.
 
@@ -57,8 +58,11 @@ def spend(
     needed = fit_bytes(block, block * row_bytes, threads, data.n_features, n_clusters, limbs)
     # Owners of even runs of blocks may hold one block more than others.
     held = share + block
-    most = n_directions(data.n_features, n_clusters, np.inf) if project else 0
     loops = has_numba() and worthwhile(data.n_rows, n_clusters, data.n_features)
+    # To compare a row with few centres costs loops less than what proves that it need not be.
+    few = loops and n_clusters < FEWEST_PROJECTED
+    project = algorithm == "projection" or (algorithm == "auto" and not few)
+    most = n_directions(data.n_features, n_clusters, np.inf) if project else 0
     paired = pairs_bytes(n_clusters) if most and loops else 0
     wanted = held * (row_bytes + (projection_bytes(most) if most else 0) + paired)
     size = None if asked is None else parse_bytes(asked)

@@ -59,8 +59,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     algorithm : {'auto', 'lloyd', 'hamerly', 'projection'}, default='auto'
         'lloyd' compares every row with every centre. 'hamerly' keeps 16 bytes a row, which prove
         of most that they keep their label; 'projection' proves it of more from coordinates in a
-        few directions, where the memory budget has room for them and they tell rows apart. 'auto'
-        is 'projection'. No result depends on it.
+        few directions, and with numba from a bound for each of up to 128 centres, where the memory
+        budget has room for them and they tell rows apart. 'auto' is 'projection', but 'hamerly'
+        for fewer than 16 centres where numba is installed. No result depends on it.
     memory_budget : int, str or None, default=None
         Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
         reads every block anew, None takes a share of the memory. No result depends on it.

@@ -97,14 +97,13 @@ def _spending(
     session: Session, data: Dataset, options: Options, budget: int | str | None
 ) -> Spending:
     """What the budget goes to. Where blocks are read again, small ones are read less often."""
-    project = options.algorithm in ("auto", "projection")
-    spending = spend(session, data, options.n_clusters, budget, project=project)
+    spending = spend(session, data, options.n_clusters, budget, algorithm=options.algorithm)
     if not spending.holds_all:
         return spending
     fine = session.cut
     session.recut(session.coarser())
     with suppress(BudgetError):
-        coarse = spend(session, data, options.n_clusters, budget, project=project)
+        coarse = spend(session, data, options.n_clusters, budget, algorithm=options.algorithm)
         if coarse.holds_all:
             return coarse
     session.recut(fine)
