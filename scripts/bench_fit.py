@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import peers
+import zarr
 from benchlib import (
     arguments,
     data_options,
@@ -88,6 +89,21 @@ def read_once(data: Dataset) -> None:
         list(pool.map(read, range(len(data.cut))))
 
 
+def read_by_zarr(store: Store) -> Callable[[], None]:
+    """The same by Zarr alone, as anybody would."""
+    info = store.info
+    array = zarr.open_array(store.path, path=f"build-{info.build}/data", mode="r")
+
+    def read_chunk(index: int) -> None:
+        array[index * info.rows_per_chunk : (index + 1) * info.rows_per_chunk]
+
+    def read() -> None:
+        with ThreadPoolExecutor(CPU_COUNT) as pool:
+            list(pool.map(read_chunk, range(info.n_chunks)))
+
+    return read
+
+
 def sgemm(size: int) -> Callable[[], None]:
     """One float32 product of square matrices, on all threads of the BLAS."""
     a, b = np.random.default_rng(0).random((2, size, size), dtype=np.float32)
@@ -130,7 +146,7 @@ def race(store: Store, data: Dataset, options: argparse.Namespace) -> dict[str, 
     multiply = sgemm(options.sgemm_size)
     calls = {"daskcluster": ours}
     calls |= {name: peer(name, fit) for name, fit in peers.installed(options.peers).items()}
-    calls |= {"read": lambda: read_once(data), "sgemm": multiply}
+    calls |= {"read": lambda: read_once(data), "zarr": read_by_zarr(store), "sgemm": multiply}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         seconds = interleaved(calls, options.repeats)
@@ -171,6 +187,7 @@ def emit_floor(
         "floor",
         threads=CPU_COUNT,
         read_and_decode_seconds=spread(seconds["read"]),
+        read_by_zarr_seconds=spread(seconds["zarr"]),
         read_mb_per_s=round(data.nbytes / read / 1e6, 1),
         passes=passes,
         sgemm_gflops=round(peak / 1e9, 1),
@@ -202,18 +219,24 @@ def run(options: argparse.Namespace, scratch: Path) -> None:
     ours = ran.pop("daskcluster")
     floor = emit_floor(seconds, ours.n_iter, passes, data, options)
     total = {name: ratio(seconds["daskcluster"], seconds[name]) for name in ran}
+    reading = {
+        reader: ratio(seconds["daskcluster"], [ours.n_iter * s for s in seconds[reader]])
+        for reader in ("read", "zarr")
+    }
     emit(
         "result",
         ratio_total=total,
         ratio_per_iteration={name: ratio(each["daskcluster"], each[name]) for name in ran},
         ratio_to_floor=ratio(seconds["daskcluster"], [floor]),
-        ratio_to_reading=ratio(seconds["daskcluster"], [ours.n_iter * s for s in seconds["read"]]),
+        ratio_to_reading=reading["read"],
+        ratio_to_reading_by_zarr=reading["zarr"],
         passes_per_iteration=round(passes / ours.n_iter, 4),
     )
     times = ", ".join(f"{value:.2f}x {name}'s" for name, value in total.items())
     print(
         f"daskcluster takes {times or 'its'} time in all, "
-        f"{ratio(seconds['daskcluster'], [floor]):.2f}x the floor of reading and all products"
+        f"{ratio(seconds['daskcluster'], [floor]):.2f}x the floor of reading and all products; "
+        f"an iteration {reading['read']:.2f}x reading all, {reading['zarr']:.2f}x reading by Zarr"
     )
 
 
