@@ -6,6 +6,7 @@ coordinates leave open are compared with the centres within reach here, and with
 """
 
 import logging
+import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -47,15 +48,29 @@ def has_numba() -> bool:
     return find_spec("numba") is not None
 
 
-@cache
-def _loops() -> Any:
-    """The compiled functions; the first call in a process loads them, or compiles them."""
-    from daskcluster.kernels import loops  # noqa: PLC0415 - numba takes a second to import
+_LOADING = threading.Lock()
 
-    cached = Path(loops.narrow.stats.cache_path).glob("loops.narrow-*.nbi")
+
+@cache
+def _modules() -> tuple[Any, Any]:
+    from daskcluster.kernels import loops, row_loops  # noqa: PLC0415 - numba takes a second to import
+
+    cached = Path(row_loops.compare.stats.cache_path).glob("row_loops.compare-*.nbi")
     if not any(cached):
         _LOG.warning("compiling loops, once on this machine: this takes some seconds")
-    return loops
+    return loops, row_loops
+
+
+def _loops() -> Any:
+    """The compiled functions over bounds; the first call in a process loads or compiles them."""
+    with _LOADING:
+        return _modules()[0]
+
+
+def _row_loops() -> Any:
+    """And those over rows."""
+    with _LOADING:
+        return _modules()[1]
 
 
 @dataclass(frozen=True)
@@ -170,7 +185,7 @@ def compare(
     at = np.arange(n) if at is None else at
     before, unsure = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.intp)
     plain, where, exact = _plain(nearest, rows, at)
-    n_unsure = _loops().compare(
+    n_unsure = _row_loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
         reach.lengths, reach.centers, norms if reach.least is None else reach.least, exact,
         single.weights, single.squares, single.errors,
@@ -215,7 +230,7 @@ def _norms_above(rows: Rows, frame: Frame) -> Singles:
     middle = frame.middle_of(rows.shape[1]).astype(np.float32)
     norms = np.empty(len(rows), dtype=np.float32)
     own, error, floor = norm_errors(frame, rows.shape[1])
-    _loops().norms_above(rows, middle, own, error, floor, norms)
+    _row_loops().norms_above(rows, middle, own, error, floor, norms)
     return norms
 
 
@@ -230,5 +245,5 @@ def move(
     """Sums (1, n_clusters, n_features) and counts that the rows ``at`` some places carry along."""
     sums = np.zeros((1, n_clusters, rows.shape[1]), dtype=np.int64)
     counts = np.zeros(n_clusters, dtype=np.int64)
-    _loops().move(rows, at, before, after, sums[0], counts)
+    _row_loops().move(rows, at, before, after, sums[0], counts)
     return sums, counts

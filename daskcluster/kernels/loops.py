@@ -10,10 +10,10 @@ them run.
 import numba
 import numpy as np
 
-from daskcluster.kernels.vectors import LANES, fetch, first_bit, lesser, not_above_zero
+from daskcluster.kernels.vectors import LANES, first_bit, lesser, not_above_zero
 
-_SUMS = {"reassoc", "contract", "nsz"}
-_FINITE = {*_SUMS, "nnan"}
+SUMS = {"reassoc", "contract", "nsz"}
+_FINITE = {*SUMS, "nnan"}
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FINITE)
@@ -53,8 +53,6 @@ def widen(labels, gaps, radii, table, width, least, slope, steps, rows):
 
 
 _RUN = 32  # as many as LLVM compares at once
-_AHEAD = 2  # rows fetched before they are compared: they lie anywhere in memory
-_PRODUCT_ROWS = 64  # BLAS has a faster way for small products
 _TILE_ROWS = 128  # as many as stay in cache with their products
 
 
@@ -81,7 +79,8 @@ def _lowest(products, squares):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FINITE)
-def _minimum(numbers):
+def minimum(numbers):
+    """The least of some float32, none of them NaN."""
     least = np.float32(np.inf)
     for number in numbers:
         least = lesser(least, number)
@@ -100,13 +99,13 @@ def _near(scores, apart, hidden, limit, found):
     # Few are near, mostly: whole runs are passed over.
     for start in range(0, scores.size, _RUN):
         stop = min(start + _RUN, scores.size)
-        if _minimum(scores[start:stop]) <= limit:
+        if minimum(scores[start:stop]) <= limit:
             for j in range(start, stop):
                 if scores[j] <= limit:
                     found[near] = j
                     near += 1
                     scores[j] = np.inf
-    return near, _minimum(scores)
+    return near, minimum(scores)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -163,8 +162,9 @@ def narrow(
     return n_left, n_found
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_SUMS)
-def _dot(a, b):
+@numba.njit(nogil=True, cache=True, fastmath=SUMS)
+def dot(a, b):
+    """The product of two vectors of one type."""
     total = b[0] * b.dtype.type(0)
     for i in range(a.size):
         total += a[i] * b[i]
@@ -193,7 +193,7 @@ def _within(coordinates, centers, squares, apart, hidden, own, slack, row, found
         while bits:
             j = start + first_bit(bits)
             bits &= bits - np.uint64(1)
-            score = squares[j] - two * _dot(coordinates, centers[j])
+            score = squares[j] - two * dot(coordinates, centers[j])
             row[j] = (score - own - hidden * apart[j] - slack) * down
             found[near] = j
             near += 0 if row[j] > 0 else 1
@@ -227,13 +227,13 @@ def narrow_pairs(
         if norm < limit and hidden < np.inf and n_found + row.size < found.size:
             row[label] = unknown
             slack = slope * (norm + beyond) + offset
-            own = squares[label] - two * _dot(coordinates[i], centers[label])
+            own = squares[label] - two * dot(coordinates[i], centers[label])
             length = _within(
                 coordinates[i], centers, squares, outside[label], hidden, own, slack, row,
                 found[n_found + 1 :],
             )  # fmt: skip
             if not length:
-                gaps[i] = _minimum(row)
+                gaps[i] = minimum(row)
                 square = norm * norm + own + hidden * alone[label] + slack
                 square += unit * (norm * norm + abs(own))
                 radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)
@@ -244,169 +244,3 @@ def narrow_pairs(
         rows[n_left], lengths[n_left] = i, length
         n_left += 1
     return n_left, n_found
-
-
-@numba.njit(nogil=True, cache=True)
-def _two_best(row, weights, squares, found, scores):
-    """The nearest of some centres, its score and the next; ``scores`` gets all of them."""
-    first, after, label = squares.dtype.type(np.inf), squares.dtype.type(np.inf), -1
-    for e in range(found.size):
-        j = found[e]
-        score = squares[j] - squares.dtype.type(2) * _dot(row, weights[j])
-        scores[e] = score
-        if score < first:
-            first, after, label = score, first, j
-        elif score < after:
-            after = score
-    return label, first, after
-
-
-@numba.njit(nogil=True, cache=True)
-def _note_pairs(row, near, scores, label, best, margin, unknown):
-    """A row's gaps of the centres that it was compared with; returns the least of all."""
-    down = np.float32(1 - 2.0**-21)
-    for e in range(near.size):
-        row[near[e]] = ((scores[e] - best) - margin) * down
-    row[label] = unknown
-    return _minimum(row)
-
-
-@numba.njit(nogil=True, cache=True)
-def _copy_row(table, row):
-    for e in range(row.size):
-        row[e] = table[e]
-
-
-@numba.njit(nogil=True, cache=True)
-def _products(rows, at, weights, tile, out):
-    """Of the rows ``at`` some places and all centres."""
-    for place in range(at.size):
-        _fetch_row(rows, at, place + _AHEAD)
-        _copy_row(rows[at[place]], tile[place])
-    np.dot(tile[: at.size], weights.T, out[: at.size])
-
-
-@numba.njit(nogil=True, cache=True)
-def _fetch_row(rows, at, place):
-    if place < at.size:
-        coming = rows[at[place]]
-        for e in range(0, coming.size, 64 // rows.itemsize):
-            fetch(coming, e)
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_SUMS)
-def _norm_parts(row, middle):
-    square = along = np.float32(0)
-    for e in range(row.size):
-        number = np.float32(row[e])
-        square += number * number
-        along += number * middle[e]
-    return square, along
-
-
-@numba.njit(nogil=True, cache=True)
-def norms_above(rows, middle, own, error, floor, norms):
-    """`nearest.norms_above` of rows as they are stored."""
-    up = np.float32(1 + 2.0**-21)
-    for i in range(norms.size):
-        square, along = _norm_parts(rows[i], middle)
-        moved = square - np.float32(2) * along + own + error * (square + own)
-        norms[i] = np.sqrt(max(moved, np.float32(0))) * up + floor
-
-
-@numba.njit(nogil=True, cache=True)
-def _two_lowest(products, squares, scores):
-    """`_two_best` of all centres, from their products."""
-    first, after, label = np.float32(np.inf), np.float32(np.inf), -1
-    for j in range(squares.size):
-        score = squares[j] - np.float32(2) * products[j]
-        scores[j] = score
-        if score < first:
-            first, after, label = score, first, j
-        elif score < after:
-            after = score
-    return label, first, after
-
-
-@numba.njit(nogil=True, cache=True)
-def _radius(norm, best, lift, margin):
-    """Upper bound on the distance from the centre of a score, or one within a margin."""
-    up, unit = np.float32(1 + 2.0**-21), np.float32(2.0**-21)
-    square = norm * norm + best + lift + 2 * margin
-    square += unit * (norm * norm + abs(best) + abs(lift))
-    # Not a number is no bound either.
-    return np.sqrt(max(square, np.float32(0))) * up if square < np.inf else np.float32(np.inf)
-
-
-@numba.njit(nogil=True, cache=True)
-def compare(
-    rows, at, places, all_centers, lengths, found, leasts, exact,
-    weights, squares, errors, weights64, squares64, errors64,
-    labels, norms, gaps, radii, pairs, before, unsure, unknown,
-):  # fmt: skip
-    """Label rows by the centres within their reach, and bound them, in place.
-
-    The rows ``at`` some places of a table are the rows ``places`` of the state. ``before`` gets
-    the labels they had, ``unsure`` those that neither precision decides; returns how many. Double
-    precision is for tables whose rows are ``exact``. ``pairs`` may be empty.
-    """
-    slope, offset, limit, away, lift = errors
-    slope64, offset64, limit64, _, _ = errors64
-    down, k, d = np.float32(1 - 2.0**-21), squares.size, rows.shape[1]
-    row, wide = np.empty(d, np.float32), np.empty(d, np.float64)
-    scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
-    tile, products = (
-        np.empty((_PRODUCT_ROWS, d), np.float32),
-        np.empty((_PRODUCT_ROWS, k), np.float32),
-    )
-    begin = n_unsure = 0
-    for place in range(at.size):
-        tiled = place % _PRODUCT_ROWS
-        if not tiled:
-            run = slice(place, min(place + _PRODUCT_ROWS, at.size))
-            all_near = not lengths[run].any()
-            if all_near:
-                _products(rows, at[run], weights, tile, products)
-        i, table, length = places[place], rows[at[place]], lengths[place]
-        near = found[begin : begin + length] if length else all_centers
-        begin += length
-        if all_near:
-            label, best, second = _two_lowest(products[tiled], squares, scores)
-        else:
-            _fetch_row(rows, at, place + _AHEAD)
-            _copy_row(table, row)
-            label, best, second = _two_best(row, weights, squares, near, scores)
-        reach = norms[i] + away
-        margin = slope * reach + offset if reach < limit else np.float32(np.inf)
-        gap = ((second - best) - margin) * down
-        before[place], radii[i] = labels[i], _radius(norms[i], best, lift, margin)
-        certain = gap > 0
-        if not certain:
-            gap, sure = np.float32(0), False
-            if exact and reach < limit64:
-                _copy_row(table, wide)
-                label, first, after = _two_best(wide, weights64, squares64, near, scores64)
-                sure = after > first + (slope64 * reach + offset64)
-            if not sure:
-                unsure[n_unsure] = place
-                n_unsure += 1
-        if pairs.size and certain:
-            gap = _note_pairs(pairs[i], near, scores[: near.size], label, best, margin, unknown)
-        elif pairs.size:
-            pairs[i, :k] = -unknown
-        elif length:
-            gap = min(gap, leasts[place])
-        labels[i], gaps[i] = max(label, 0), gap
-    return n_unsure
-
-
-@numba.njit(nogil=True, cache=True)
-def move(rows, at, before, after, sums, counts):
-    """Take integer rows out of the sums of one cluster and into those of another."""
-    for place in range(at.size):
-        row, out, into = rows[at[place]], before[place], after[place]
-        for i in range(row.size):
-            sums[out, i] -= row[i]
-            sums[into, i] += row[i]
-        counts[out] -= 1
-        counts[into] += 1
