@@ -2,8 +2,8 @@
 
 All start from the same rows of the data, drawn with the seed, and stop only when nothing moves, or
 after --max-iter iterations. float32 rounding can send a peer another way, so that iterations
-differ: totals and milliseconds an iteration are both printed. faiss has no test of convergence and
-makes as many iterations as ours. The floor is what the machine cannot avoid without bounds: reading
+differ: totals and milliseconds an iteration are both printed. faiss and Spark make as many
+iterations as ours. The floor is what the machine cannot avoid without bounds: reading
 and decoding the store as often as the fit did, plus the products at the measured sgemm peak.
 """
 
@@ -138,7 +138,8 @@ def race(store: Store, data: Dataset, options: argparse.Namespace) -> dict[str, 
 
     def peer(name: str, fit: peers.Peer) -> Callable[[], None]:
         def run() -> None:
-            most = options.max_iter if name != "faiss" else ran["daskcluster"].n_iter
+            counted = name in peers.COUNTED
+            most = ran["daskcluster"].n_iter if counted else options.max_iter
             ran[name] = fit(floats, start.astype(np.float32), most)
 
         return run

@@ -1,11 +1,13 @@
 """The peers of k-means in memory, each from given centres on given float32 rows.
 
 A peer is a call of (rows, start, max_iter) that returns what it needed and found. Those that are
-not installed are left out; ``pip install '.[bench]'`` installs all.
+not installed are left out; ``pip install '.[bench]'`` installs all but Spark, for which there is
+``pip install pyspark``, and which needs Java.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -52,13 +54,45 @@ def _faiss(rows: np.ndarray, start: np.ndarray, max_iter: int) -> Ran:
     return Ran(max_iter, float(model.obj[-1]))
 
 
+@cache
+def _spark_context() -> Any:
+    """Spark on the threads of this machine; it takes seconds to start."""
+    from pyspark import SparkConf, SparkContext  # noqa: PLC0415 - only where it is installed
+
+    settings = {"spark.ui.enabled": "false", "spark.driver.memory": "8g"}
+    return SparkContext(master="local[*]", conf=SparkConf().setAll(list(settings.items())))
+
+
+_SPARK_ROWS: dict[int, Any] = {}
+
+
+def _spark(rows: np.ndarray, start: np.ndarray, max_iter: int) -> Ran:
+    """MLlib on rows that it has cached before; it does not say how often it iterated."""
+    from pyspark.mllib.clustering import KMeans, KMeansModel  # noqa: PLC0415
+    from pyspark.mllib.linalg import DenseVector  # noqa: PLC0415
+
+    context = _spark_context()
+    if id(rows) not in _SPARK_ROWS:
+        parts = np.array_split(rows, 8 * context.defaultParallelism)
+        cached = context.parallelize(parts, len(parts)).flatMap(lambda p: map(DenseVector, p))
+        _SPARK_ROWS[id(rows)] = cached.cache()
+        cached.count()
+    data = _SPARK_ROWS[id(rows)]
+    before = KMeansModel([DenseVector(center) for center in start])
+    model = KMeans.train(data, len(start), max_iter, epsilon=0.0, initialModel=before)
+    return Ran(max_iter, float(model.computeCost(data)))
+
+
 _ALL: dict[str, tuple[str, Peer]] = {
     "scikit-learn": ("sklearn", _like_scikit_learn(SklearnKMeans, "lloyd")),
     "scikit-learn-elkan": ("sklearn", _like_scikit_learn(SklearnKMeans, "elkan")),
     "scikit-learn-intelex": ("sklearnex", _intelex),
     "faiss": ("faiss", _faiss),
+    "spark": ("pyspark", _spark),
 }
 NAMES = tuple(_ALL)
+# They are told how many iterations to make.
+COUNTED = ("faiss", "spark")
 
 
 def installed(names: list[str]) -> dict[str, Peer]:

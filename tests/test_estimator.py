@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from daskcluster import InputError, KMeans, convert_npy
 from daskcluster.kernels import exact
+from daskcluster.store import zarr_array
 
 
 @parametrize_with_checks([KMeans()])
@@ -186,6 +187,35 @@ def test_zarr_arrays_of_any_chunks(digits, tmp_path, chunks, caplog):
         assert model.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
     assert ("written once to" in caplog.text) == (chunks[1] < 64)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def shards(digits, tmp_path):
+    path = tmp_path / "shards.zarr"
+    zarr.create_array(str(path), data=digits, chunks=(50, 64), shards=(400, 64))
+    return path
+
+
+def test_shards_are_decoded_by_zarrs_on_workers_too(digits, shards, client):
+    zarrs = pytest.importorskip("zarrs")
+    pipeline = zarr_array(shards).async_array.codec_pipeline
+    assert isinstance(pipeline, zarrs.ZarrsCodecPipeline)
+    expected = KMeans(6, random_state=2).fit(digits)
+    model = KMeans(6, random_state=2).fit(shards)
+    assert model.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+    np.testing.assert_array_equal(model.labels_.compute(), expected.labels_)
+
+
+def test_what_zarrs_does_not_know_is_left_to_zarr(digits, shards, monkeypatch):
+    zarrs = pytest.importorskip("zarrs")
+
+    def unknown(*arguments, **options):
+        raise TypeError("unknown codec")
+
+    monkeypatch.setattr(zarrs.pipeline, "CodecPipelineImpl", unknown)
+    array = zarr_array(shards)
+    assert not isinstance(array.async_array.codec_pipeline, zarrs.ZarrsCodecPipeline)
+    np.testing.assert_array_equal(array[:], digits)
 
 
 def test_zarr_arrays_of_more_dimensions(digits, tmp_path):

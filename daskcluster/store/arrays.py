@@ -3,8 +3,11 @@
 import math
 import os
 import uuid
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,16 +17,30 @@ import zarr
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Block
-from daskcluster.store.layout import plain_path, zarr_store
+from daskcluster.store.layout import is_url, plain_path, zarr_store
 
 
 def zarr_array(path: str | os.PathLike[str]) -> Any | None:
     """The Zarr array at a path or URL, or None if there is something else."""
+    place = plain_path(path)
     try:
-        return zarr.open_array(zarr_store(plain_path(path), read_only=True), mode="r")
+        array = None if is_url(place) else _by_zarrs(place)
+        return array or zarr.open_array(zarr_store(place, read_only=True), mode="r")
     # Something else, or damaged metadata: Zarr raises whatever its parsers can think of.
     except Exception:
         return None
+
+
+def _by_zarrs(path: str) -> Any | None:
+    """The array decoded by zarrs; None where that is not installed or does not know the codecs."""
+    if find_spec("zarrs") is None:
+        return None
+    pipeline = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+    with zarr.config.set(pipeline), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        with suppress(UserWarning):
+            return zarr.open_array(zarr_store(path, read_only=True), mode="r")
+    return None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from daskcluster.kernels.scratch import scratch
 from daskcluster.store.layout import MissingChunk
 
 _CHECKSUM_BYTES = 4
+_BLOSC_HEADER = 16
 
 
 def _copy(data: memoryview, out: memoryview) -> None:
@@ -32,8 +33,8 @@ def _copy(data: memoryview, out: memoryview) -> None:
 
 
 def _blosc(data: memoryview, out: memoryview) -> None:
-    # It would fill as much of the place as there is.
-    if blosc._cbuffer_sizes(data)[0] != out.nbytes:
+    # It would fill as much of the place as there is, and reads a header that is not there.
+    if data.nbytes < _BLOSC_HEADER or blosc._cbuffer_sizes(data)[0] != out.nbytes:
         raise ValueError("it holds another number of bytes")
     blosc.decompress(data, out)
 
@@ -102,7 +103,8 @@ class LocalChunks:
             return None
         decode = _DECODERS[kinds[0]] if kinds else _copy
         key = array.metadata.encode_chunk_key
-        return cls(folder, array.shape, array.dtype, array.chunks[0], key, decode)
+        dtype = array.dtype.newbyteorder("=")
+        return cls(folder, array.shape, dtype, array.chunks[0], key, decode)
 
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop``, as a slice has them."""
@@ -129,6 +131,8 @@ class LocalChunks:
                 f"{path}: chunk is missing; restore it, or convert the source again"
             ) from error
         try:
+            if len(data) < _CHECKSUM_BYTES:
+                raise ValueError("it is cut short")
             inner, checksum = np.split(data, [-_CHECKSUM_BYTES])
             if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
                 raise ValueError("its checksum is another")
