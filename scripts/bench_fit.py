@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import peers
@@ -35,6 +36,7 @@ from sklearn.exceptions import ConvergenceWarning
 from daskcluster import KMeans
 from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.fit.kmeans import ALGORITHMS
+from daskcluster.kernels import compiled
 from daskcluster.store import Store
 
 EXAMPLE = (
@@ -55,6 +57,7 @@ def parse() -> argparse.Namespace:
         repeats={"type": int, "default": 5},
         seed={"type": int, "default": 0, "help": "draws the rows both start from"},
         peers={"nargs": "*", "choices": peers.NAMES, "default": ["scikit-learn"]},
+        numpy={"action": "store_true", "help": "ours without numba too, beside the peers"},
         max_iter={"type": int, "default": MAX_ITER},
         algorithm={"choices": ALGORITHMS, "default": "auto"},
         memory_budget={"default": None, "help": "of the fit from the store; default: its own"},
@@ -144,8 +147,13 @@ def race(store: Store, data: Dataset, options: argparse.Namespace) -> dict[str, 
 
         return run
 
+    def by_numpy() -> None:
+        with patch.object(compiled, "has_numba", lambda: False):
+            ours()
+        ran["numpy"] = ran["daskcluster"]
+
     multiply = sgemm(options.sgemm_size)
-    calls = {"daskcluster": ours}
+    calls = {"daskcluster": ours} | ({"numpy": by_numpy} if options.numpy else {})
     calls |= {name: peer(name, fit) for name, fit in peers.installed(options.peers).items()}
     calls |= {"read": lambda: read_once(data), "zarr": read_by_zarr(store), "sgemm": multiply}
     with warnings.catch_warnings():

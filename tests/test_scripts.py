@@ -85,8 +85,8 @@ def test_help_has_an_example(name, capsys, monkeypatch):
 def test_bench_fit():
     peers = ("scikit-learn", "scikit-learn-elkan")
     small = ("--rows", 3000, "--k", 4, "--repeats", 2, "--sgemm-size", 128, "--peers", *peers)
-    events, last = run("bench_fit", *small)
-    assert [fit["name"] for fit in events["fit"]] == ["daskcluster", *peers]
+    events, last = run("bench_fit", *small, "--numpy")
+    assert [fit["name"] for fit in events["fit"]] == ["daskcluster", "numpy", *peers]
     for fit in events["fit"]:
         check_spread(fit["seconds"], 2)
         check_spread(fit["ms_per_iteration"], 2)
@@ -97,7 +97,7 @@ def test_bench_fit():
     assert floor["gflop_of_products"] == round(2e-9 * 3000 * 64 * 4 * n_iter, 3)
     (result,) = events["result"]
     for ratios in (result["ratio_total"], result["ratio_per_iteration"]):
-        assert set(ratios) == set(peers)
+        assert set(ratios) == {"numpy", *peers}
         assert min(ratios.values()) > 0
         assert f"{result['ratio_total'][peers[0]]:.2f}x" in last
 

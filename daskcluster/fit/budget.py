@@ -6,7 +6,7 @@ import numpy as np
 
 from daskcluster.engine import Session, parse_bytes
 from daskcluster.fit.data import Dataset
-from daskcluster.kernels.compiled import has_numba, worthwhile
+from daskcluster.kernels import compiled
 from daskcluster.kernels.projection import Basis, basis_of
 from daskcluster.plan import (
     FEWEST_PROJECTED,
@@ -58,7 +58,7 @@ def spend(
     needed = fit_bytes(block, block * row_bytes, threads, data.n_features, n_clusters, limbs)
     # Owners of even runs of blocks may hold one block more than others.
     held = share + block
-    loops = has_numba() and worthwhile(data.n_rows, n_clusters, data.n_features)
+    loops = compiled.has_numba() and compiled.worthwhile(data.n_rows, n_clusters, data.n_features)
     # To compare a row with few centres costs loops less than what proves that it need not be.
     few = loops and n_clusters < FEWEST_PROJECTED
     project = algorithm == "projection" or (algorithm == "auto" and not few)
