@@ -134,7 +134,7 @@ def cut_blocks(n_rows: int, rows_per_chunk: int, row_bytes: int) -> Cut:
 
 
 def coarser(cut: Cut, row_bytes: int, n_blocks: int) -> Cut:
-    """The same rows in blocks of several chunks, but in as many blocks at least.
+    """The same rows in blocks of several chunks, in some ``n_blocks`` blocks, or more large ones.
 
     What a step costs beside its rows is paid once a block.
     """

@@ -16,7 +16,7 @@ from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
-from daskcluster.kernels.projection import Narrow, basis_of, sketch_of
+from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
 from daskcluster.plan import integer_grid
 
 pytest.importorskip("numba")
@@ -75,6 +75,29 @@ def check_pairs(table, centers, frame, state):
         squares = [reference.distance(row, center) / scale for center in own]
         for j, bound in enumerate(gaps.tolist()):
             assert j == label or reference.Fraction(bound) <= squares[j] - squares[label]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_centres_so_far_that_scores_overflow(paired):
+    """They come near step by step, and are not forgotten on the way."""
+    far = np.sqrt(float(np.finfo(np.float32).max)) * (1 - 2.0**-22)
+    near = 3e16
+    table = np.array([[-near, 0], [-near, 1e12], [near, 0], [near, -1e12]] * 8, np.float32)
+    basis, frame, grid = (
+        Basis(np.eye(2, dtype=np.float32), 1e-7, 1.0),
+        Frame(None, 0),
+        grid_for(table),
+    )
+    previous = state = None
+    for iteration, third in enumerate([far, far, far, far * 0.75, far / 2, far / 4, 4e9 - near]):
+        centers = np.array([[-near, 0], [near, 0], [third, 0]])
+        if third < 0:
+            centers[0, 0] = 4e11 - near
+        job = Assign(centers, previous, iteration, frame, grid, True, basis, True, paired)
+        state = job.step(Batch(0, table), job.ask(state))[1]
+        np.testing.assert_array_equal(state.labels, reference.nearest(table, centers))
+        assert state.pairs is None or np.isfinite(state.pairs).all()
+        previous = centers
 
 
 def test_each_loop_says_what_numpy_says():

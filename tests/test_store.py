@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from contextlib import suppress
 from fractions import Fraction
@@ -17,6 +18,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from idx_files import CODES, write_idx
+from zarr.codecs import BytesCodec, Crc32cCodec
 
 from daskcluster import InputError, KMeans, StoreError, convert_idx, convert_npy, open_store
 from daskcluster.cli import main
@@ -24,6 +26,7 @@ from daskcluster.errors import DaskClusterError
 from daskcluster.kernels import exact
 from daskcluster.plan import ROW_TYPES, Block, grain_rows
 from daskcluster.store import CODECS, ArraySpec, Build, building, place
+from daskcluster.store.chunks import Buffers, LocalChunks
 
 WIDE = 16_384  # features of which a grain holds 32 rows, so that small stores have many chunks
 
@@ -156,6 +159,11 @@ def empty(file):
     file.write_bytes(b"")
 
 
+def folder(file):
+    file.unlink()
+    file.mkdir()
+
+
 DAMAGES = {
     "first byte": flip(0.0),
     "early": flip(0.1),
@@ -164,6 +172,7 @@ DAMAGES = {
     "checksum": flip(1.0),
     "truncated": truncate,
     "emptied": empty,
+    "a folder": folder,
     "deleted": Path.unlink,
 }
 
@@ -187,6 +196,35 @@ def test_a_damaged_chunk_is_named(tmp_path, sound, damage, name):
     if name == "data":
         # All other chunks can still be read.
         assert len(store.reader().read(Block(0, 0, 64)).rows) == 64
+
+
+def test_buffers_are_used_again_when_nobody_holds_them():
+    buffers = Buffers()
+    rows = buffers.empty((4, 5), np.float32)
+    address = rows.ctypes.data
+    view = rows[1:2].T
+    del rows
+    other = buffers.empty((4, 5), np.float32)
+    assert other.ctypes.data != address
+    copy_free = memoryview(view)
+    del view
+    assert buffers.empty((10, 2), np.float32).ctypes.data != address
+    del copy_free
+    assert buffers.empty((10, 2), np.float32).ctypes.data == address
+    assert buffers.empty((4, 4), np.float32).ctypes.data != address
+
+
+def test_big_endian_chunks_are_left_to_zarr(tmp_path):
+    rows = np.arange(12, dtype=np.int32).reshape(6, 2)
+    for endian in ("little", "big"):
+        array = zarr.create_array(
+            str(tmp_path / endian), data=rows, chunks=(2, 2), serializer=BytesCodec(endian=endian),
+            compressors=[Crc32cCodec()],
+        )  # fmt: skip
+        chunks = LocalChunks.of(array, tmp_path / endian)
+        assert (chunks is None) == (endian != sys.byteorder)
+        if chunks is not None:
+            np.testing.assert_array_equal(chunks.rows(1, 99), rows[1:])
 
 
 def _read(store, name):

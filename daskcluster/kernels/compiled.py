@@ -93,7 +93,7 @@ def all_in_reach(n: int) -> Reach:
 
 def lowest_lines(gain: Singles, slope: Singles, places: Singles) -> Singles:
     """`bounds.lowest_lines`."""
-    if np.isnan(gain).any() or not np.isfinite(slope).all():
+    if np.isnan(gain).any() or not (np.isfinite(slope).all() and np.isfinite(places).all()):
         return bounds.lowest_lines(gain, slope, places)
     lowest = np.empty((len(gain), len(places)), dtype=np.float32)
     _loops().lowest_lines(gain, slope, places, lowest)
@@ -181,13 +181,36 @@ def compare(
 
     The rows of the table, or those ``at`` some places of it, are the rows ``places`` of the state.
     """
+    at = np.arange(len(places)) if at is None else at
+    if is_plain(rows, nearest.frame):
+        return _compare(
+            nearest, rows, at, rows, at, places, reach, labels, norms, gaps, radii, pairs
+        )
+    before = np.empty(len(places), dtype=np.int32)
+    begins = np.concatenate([[0], np.cumsum(reach.lengths)])
+    for run in nearest.tiles(len(places), rows.shape[1]):
+        picked = rows[at[run]]
+        tile = nearest.frame.rows32(picked, scratch("tile", picked.shape, np.float32))
+        near = reach.centers[begins[run.start] : begins[run.stop]]
+        least = None if reach.least is None else reach.least[run]
+        before[run] = _compare(
+            nearest, picked, np.arange(len(picked)), tile, np.arange(len(picked)), places[run],
+            Reach(reach.lengths[run], near, least), labels, norms, gaps, radii, pairs,
+        )  # fmt: skip
+    return before
+
+
+def _compare(
+    nearest: Nearest, rows: Rows, at: Indices, plain: Rows, where: Indices, places: Indices,
+    reach: Reach, labels: Labels, norms: Singles, gaps: Singles, radii: Singles,
+    pairs: Singles | None,
+) -> Labels:  # fmt: skip
+    """The same, given the rows in the frame as ``plain`` and ``where`` they are in it."""
     n, single, double = len(places), nearest.single, nearest.double
-    at = np.arange(n) if at is None else at
     before, unsure = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.intp)
-    plain, where, exact = _plain(nearest, rows, at)
     n_unsure = _row_loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
-        reach.lengths, reach.centers, norms if reach.least is None else reach.least, exact,
+        reach.lengths, reach.centers, norms if reach.least is None else reach.least, plain is rows,
         single.weights, single.squares, single.errors,
         double.weights, double.squares, double.errors,
         labels, norms, gaps, radii, _NO_PAIRS if pairs is None else pairs, before, unsure, UNKNOWN,
@@ -196,15 +219,6 @@ def compare(
         left = unsure[:n_unsure]
         labels[places[left]] = nearest.decide(rows[at[left]])
     return before
-
-
-def _plain(nearest: Nearest, rows: Rows, at: Indices) -> tuple[Rows, Indices, bool]:
-    """Rows in the frame and where, as stored if that is the same; whether none was rounded."""
-    frame = nearest.frame
-    if is_plain(rows, frame):
-        return rows, at, True
-    tile = scratch("tile", (len(at), rows.shape[1]), np.float32)
-    return frame.rows32(rows[at], tile), np.arange(len(at)), False
 
 
 def is_plain(rows: Rows, frame: Frame) -> bool:

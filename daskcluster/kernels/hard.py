@@ -1,6 +1,5 @@
 """Hard k-means: one reduction from rows and centres to exact cluster sums and counts."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -134,9 +133,12 @@ class Assign:
     @np.errstate(over="ignore", invalid="ignore")
     def _prepare(self) -> None:
         """Threads that come here at once share the work, and do not wait for one that does all."""
-        with suppress(IndexError):
-            while True:
-                attrgetter(self._unprepared.pop())(self)
+        while True:
+            try:
+                part = self._unprepared.pop()
+            except IndexError:
+                return
+            attrgetter(part)(self)
 
     def ask(self, state: HardState | None) -> Asked:
         """Bring the bounds up to date; the rows for which they no longer hold must be seen."""
@@ -192,7 +194,8 @@ class Assign:
 
     def likely(self, state: HardState, n: int) -> Indices:
         """The ``n`` rows most likely to be asked for next."""
-        return np.sort(np.argpartition(state.gaps, n)[:n])
+        known = np.where(state.gaps > 0, state.gaps, 0)
+        return np.sort(np.argpartition(known, n)[:n])
 
     def step(self, batch: Batch | None, asked: Asked | None) -> tuple[HardPartial, HardState]:
         """Label the rows of a block, or those asked for (None where that is none)."""

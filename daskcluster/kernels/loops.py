@@ -172,18 +172,20 @@ def dot(a, b):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _widen_row(row, gain, apart, reach):
+def _widen_row(row, gain, apart, reach, unknown):
     """One row's gaps of all centres; returns the least."""
     unit, least = np.float32(2.0**-22), np.float32(np.inf)
     for j in range(row.size):
         loss = gain[j] - reach * apart[j]
-        row[j] += loss - unit * (abs(row[j]) + abs(loss))
+        after = row[j] + (loss - unit * (abs(row[j]) + abs(loss)))
+        # Never infinite: what is taken from infinity is no number.
+        row[j] = lesser(after, unknown)
         least = lesser(least, row[j])
     return least
 
 
 @numba.njit(nogil=True, cache=True)
-def _within(coordinates, centers, squares, apart, hidden, own, slack, row, found):
+def _within(coordinates, centers, squares, apart, hidden, own, slack, row, found, unknown):
     """Bound the lost gaps of a row anew; fill ``found`` with those that stay lost, count them."""
     down, two, near = np.float32(1 - 2.0**-20), np.float32(2), 0
     for start in range(0, row.size, 64):
@@ -194,7 +196,7 @@ def _within(coordinates, centers, squares, apart, hidden, own, slack, row, found
             j = start + first_bit(bits)
             bits &= bits - np.uint64(1)
             score = squares[j] - two * dot(coordinates, centers[j])
-            row[j] = (score - own - hidden * apart[j] - slack) * down
+            row[j] = min((score - own - hidden * apart[j] - slack) * down, unknown)
             found[near] = j
             near += 0 if row[j] > 0 else 1
     return near
@@ -216,7 +218,7 @@ def narrow_pairs(
     for i in range(labels.size):
         label, row, norm, radius = labels[i], pairs[i], norms[i], radii[i]
         if radius < unknown:
-            gaps[i] = _widen_row(row, gain[label], apart[label], two * radius)
+            gaps[i] = _widen_row(row, gain[label], apart[label], two * radius, unknown)
         else:
             row[: squares.size] = -unknown
             gaps[i] = -unknown
@@ -230,7 +232,7 @@ def narrow_pairs(
             own = squares[label] - two * dot(coordinates[i], centers[label])
             length = _within(
                 coordinates[i], centers, squares, outside[label], hidden, own, slack, row,
-                found[n_found + 1 :],
+                found[n_found + 1 :], unknown,
             )  # fmt: skip
             if not length:
                 gaps[i] = minimum(row)

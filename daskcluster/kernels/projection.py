@@ -186,7 +186,7 @@ class Narrow:
         offset = 16 * unit * longest * longest + 2.0**-48 * longest * (largest + longest)
         beyond = 2 * float(_length(self._middle))
         # An infinite score is not an error in proportion.
-        limit = _REACH * _REACH / (longest + 1) - beyond
+        limit = _REACH * _REACH / (longest + 1) - beyond if longest <= _REACH else 0.0
         numbers = 4 * slope * longest * _SAFETY, offset + 2.0**-60, beyond, min(limit, _REACH)
         return tuple(np.float32(number) for number in numbers)
 

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,13 +17,14 @@ from typing import Any, Self
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+from dask.system import CPU_COUNT
 from numcodecs import blosc, zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
 from daskcluster.errors import StoreError
-from daskcluster.kernels.scratch import scratch
 from daskcluster.store.layout import MissingChunk
 
+_TURNS = threading.BoundedSemaphore(CPU_COUNT)
 _CHECKSUM_BYTES = 4
 _BLOSC_HEADER = 16
 
@@ -43,8 +44,18 @@ def _zstd(data: memoryview, out: memoryview) -> None:
     out[:] = zstd.decompress(data)
 
 
+def _holders(arrays: Iterable[Any]) -> list[int]:
+    """How many hold each, those that only ask included."""
+    return [sys.getrefcount(array) for array in arrays]
+
+
+# What asking itself adds depends on the interpreter; without its lock, counts say nothing.
+_COUNTS = getattr(sys, "_is_gil_enabled", lambda: True)()
+_IDLE = _holders(deque([np.empty(0)]))[0] if _COUNTS else -1
+
+
 class Buffers:
-    """Arrays for rows, used again once nobody holds them: fresh memory is paid for in page faults.
+    """Arrays of bytes, used again once nobody holds them: fresh memory costs page faults.
 
     A view of an array holds it too, so that no row which is still in use is written over.
     """
@@ -55,22 +66,19 @@ class Buffers:
         self._lock = threading.Lock()
         self._arrays: deque[npt.NDArray[np.uint8]] = deque(maxlen=self.MOST)
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
         """An uninitialised array."""
-        size = math.prod(shape) * dtype.itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         return self._bytes(size).view(dtype).reshape(shape)
 
     def _bytes(self, size: int) -> npt.NDArray[np.uint8]:
         with self._lock:
-            for array in self._arrays:
-                # The deque, the loop and the question itself hold it.
-                if array.nbytes == size and sys.getrefcount(array) <= _IDLE_COUNT:
+            for array, holders in zip(self._arrays, _holders(self._arrays), strict=True):
+                if array.nbytes == size and holders <= _IDLE:
                     return array
             self._arrays.append(np.empty(size, np.uint8))
             return self._arrays[-1]
 
-
-_IDLE_COUNT = 3
 
 _Decoder = Callable[[memoryview, memoryview], None]
 _DECODERS: dict[type, _Decoder] = {BloscCodec: _blosc, ZstdCodec: _zstd}
@@ -89,6 +97,7 @@ class LocalChunks:
     decode: "_Decoder"
     """Fills a place with what a compressor made; raises an error for what it did not make."""
     buffers: Buffers = field(default_factory=Buffers)
+    files: Buffers = field(default_factory=Buffers)
 
     @classmethod
     def of(cls, array: Any, folder: Path) -> Self | None:
@@ -98,8 +107,11 @@ class LocalChunks:
         plain = isinstance(last, Crc32cCodec) and not array.filters and array.shards is None
         if not plain or kinds not in ([], [BloscCodec], [ZstdCodec]):
             return None
-        swapped = sys.byteorder != "little" and array.dtype.itemsize > 1
-        if swapped or not isinstance(array.serializer, BytesCodec):
+        serializer = array.serializer
+        if not isinstance(serializer, BytesCodec):
+            return None
+        order = getattr(serializer.endian, "value", serializer.endian)
+        if array.dtype.itemsize > 1 and order != sys.byteorder:
             return None
         decode = _DECODERS[kinds[0]] if kinds else _copy
         key = array.metadata.encode_chunk_key
@@ -124,31 +136,33 @@ class LocalChunks:
 
     def _decode(self, chunk: int, out: npt.NDArray[Any]) -> None:
         path = self.folder / self.key((chunk, *[0] * (out.ndim - 1)))
-        try:
-            data = _read(path)
-        except FileNotFoundError as error:
-            raise MissingChunk(
-                f"{path}: chunk is missing; restore it, or convert the source again"
-            ) from error
-        try:
-            if len(data) < _CHECKSUM_BYTES:
-                raise ValueError("it is cut short")
-            inner, checksum = np.split(data, [-_CHECKSUM_BYTES])
-            if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
-                raise ValueError("its checksum is another")
-            self.decode(memoryview(inner), memoryview(out.reshape(-1).view(np.uint8)))
-        # What a decoder raises for bytes that are not its own is up to it.
-        except Exception as error:
-            raise StoreError(
-                f"{path}: chunk is damaged ({error}); restore it, or convert again"
-            ) from error
+        # Of many that are read ahead only so many hold their bytes at once.
+        with _TURNS:
+            try:
+                data = self._read(path, out.nbytes + _BLOSC_HEADER + _CHECKSUM_BYTES)
+                if len(data) < _CHECKSUM_BYTES:
+                    raise ValueError("it is cut short")
+                inner, checksum = np.split(data, [-_CHECKSUM_BYTES])
+                if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
+                    raise ValueError("its checksum is another")
+                self.decode(memoryview(inner), memoryview(out.reshape(-1).view(np.uint8)))
+            except FileNotFoundError as error:
+                raise MissingChunk(
+                    f"{path}: chunk is missing; restore it, or convert the source again"
+                ) from error
+            # What a decoder raises for bytes that are not its own is up to it.
+            except Exception as error:
+                raise StoreError(
+                    f"{path}: chunk is damaged ({error}); restore it, or convert again"
+                ) from error
 
-
-def _read(path: Path) -> npt.NDArray[np.uint8]:
-    """The bytes of a file, in a buffer of this thread."""
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = scratch("chunk", (size,), np.uint8)
-        if file.readinto(data) != size:
-            raise OSError(f"{path} was cut short while it was read")
-    return data
+    def _read(self, path: Path, most: int) -> npt.NDArray[np.uint8]:
+        """The bytes of a file, ``most`` in general."""
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = self.files.empty((max(size, most),))[:size]
+            done = 0
+            # The system reads 2 GiB at once at most.
+            while done < size and (more := file.readinto(data[done:])):
+                done += more
+        return data[:done]
