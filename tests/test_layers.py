@@ -12,6 +12,10 @@ ORDER = (
 )  # fmt: skip
 OWNERS = {
     "zarr": {"store"},
+    "numcodecs": {"store"},
+    "google_crc32c": {"store"},
+    "numba": {"kernels"},
+    "llvmlite": {"kernels"},
     "dask": {"engine"},
     "distributed": {"engine"},
     "threadpoolctl": {"engine"},

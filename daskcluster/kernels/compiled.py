@@ -249,8 +249,18 @@ def _norms_above(rows: Rows, frame: Frame) -> Singles:
 
 
 def can_move(rows: Rows, n_limbs: int) -> bool:
-    """Whether `move` may take rows of this type."""
+    """Whether `add` and `move` may take rows of this type."""
     return rows.dtype.name in ("uint8", "int16", "uint16") and n_limbs == 1
+
+
+def add(
+    rows: Rows, labels: Labels, n_clusters: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sums (1, n_clusters, n_features) and counts of all rows."""
+    sums = np.zeros((1, n_clusters, rows.shape[1]), dtype=np.int64)
+    counts = np.zeros(n_clusters, dtype=np.int64)
+    _row_loops().add(rows, labels, sums[0], counts)
+    return sums, counts
 
 
 def move(

@@ -268,8 +268,10 @@ class Assign:
         self, rows: Rows, before: Labels | None, after: Labels, at: Indices | None
     ) -> HardPartial:
         k, grid = len(self.centers), self.grid
-        if before is None or not (self._by_loops and compiled.can_move(rows, grid.n_limbs)):
+        if not (self._by_loops and compiled.can_move(rows, grid.n_limbs)):
             return moved(rows, before, after, k, grid, at)
+        if before is None:
+            return HardPartial(*compiled.add(rows, after, k), len(after))
         picked = np.flatnonzero(before != after)
         places = picked if at is None else at[picked]
         sums, counts = compiled.move(rows, places, before[picked], after[picked], k)

@@ -171,6 +171,16 @@ def compare(
 
 
 @numba.njit(nogil=True, cache=True)
+def add(rows, labels, sums, counts):
+    """Add integer rows to the sums of their clusters."""
+    for i in range(labels.size):
+        row, into = rows[i], sums[labels[i]]
+        for e in range(row.size):
+            into[e] += row[e]
+        counts[labels[i]] += 1
+
+
+@numba.njit(nogil=True, cache=True)
 def move(rows, at, before, after, sums, counts):
     """Take integer rows out of the sums of one cluster and into those of another."""
     for place in range(at.size):

@@ -17,14 +17,13 @@ from typing import Any, Self
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from dask.system import CPU_COUNT
 from numcodecs import blosc, zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
 from daskcluster.errors import StoreError
 from daskcluster.store.layout import MissingChunk
 
-_TURNS = threading.BoundedSemaphore(CPU_COUNT)
+_TURNS = threading.BoundedSemaphore(os.cpu_count() or 1)
 _CHECKSUM_BYTES = 4
 _BLOSC_HEADER = 16
 
