@@ -37,6 +37,8 @@ MOST_PROJECTED = 4096
 FEWEST_PROJECTED = 16
 # Beyond it a gap of each centre takes longer to bring up to date than what it saves.
 MOST_PAIRED = 128
+# float32 that loops take from a row of gaps at once.
+LANES = 16
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
 LARGEST_CHUNK_ROWS = 1 << 19
 
@@ -231,7 +233,7 @@ def projection_bytes(n_directions: int) -> int:
 
 def pairs_width(n_clusters: int) -> int:
     """Numbers kept for a gap of each centre: whole vector registers of float32."""
-    return -(-n_clusters // 16) * 16
+    return -(-n_clusters // LANES) * LANES
 
 
 def pairs_bytes(n_clusters: int) -> int:

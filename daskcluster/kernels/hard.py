@@ -127,7 +127,7 @@ class Assign:
         """What all blocks need, the longest work last."""
         parts = ["nearest.single"]
         if self.basis is not None:
-            parts += ["narrow.columns", "narrow.apart"]
+            parts += ["narrow.coordinates", "narrow.apart"]
         return [*parts, "drift.pairs" if self._keeps_pairs else "drift.losses"]
 
     @np.errstate(over="ignore", invalid="ignore")

@@ -10,7 +10,8 @@ them run.
 import numba
 import numpy as np
 
-from daskcluster.kernels.vectors import LANES, first_bit, lesser, not_above_zero
+from daskcluster.kernels.vectors import first_bit, lesser, not_above_zero
+from daskcluster.plan import LANES
 
 SUMS = {"reassoc", "contract", "nsz"}
 _FINITE = {*SUMS, "nnan"}

@@ -17,18 +17,24 @@ _PRODUCT_ROWS = 64  # BLAS has a faster way for small products
 
 
 @numba.njit(nogil=True, cache=True)
+def _two_lowest(scores):
+    """The place of the lowest score, or -1 where all are NaN or infinite, it, and the next."""
+    first, after, place = scores.dtype.type(np.inf), scores.dtype.type(np.inf), -1
+    for e in range(scores.size):
+        if scores[e] < first:
+            first, after, place = scores[e], first, e
+        elif scores[e] < after:
+            after = scores[e]
+    return place, first, after
+
+
+@numba.njit(nogil=True, cache=True)
 def _two_best(row, weights, squares, found, scores):
     """The nearest of some centres, its score and the next; ``scores`` gets all of them."""
-    first, after, label = squares.dtype.type(np.inf), squares.dtype.type(np.inf), -1
     for e in range(found.size):
-        j = found[e]
-        score = squares[j] - squares.dtype.type(2) * dot(row, weights[j])
-        scores[e] = score
-        if score < first:
-            first, after, label = score, first, j
-        elif score < after:
-            after = score
-    return label, first, after
+        scores[e] = squares[found[e]] - squares.dtype.type(2) * dot(row, weights[found[e]])
+    place, first, after = _two_lowest(scores[: found.size])
+    return found[place] if place >= 0 else -1, first, after
 
 
 @numba.njit(nogil=True, cache=True)
@@ -85,17 +91,9 @@ def norms_above(rows, middle, own, error, floor, norms):
 
 
 @numba.njit(nogil=True, cache=True)
-def _two_lowest(products, squares, scores):
-    """`_two_best` of all centres, from their products."""
-    first, after, label = np.float32(np.inf), np.float32(np.inf), -1
+def _scores_of(products, squares, scores):
     for j in range(squares.size):
-        score = squares[j] - np.float32(2) * products[j]
-        scores[j] = score
-        if score < first:
-            first, after, label = score, first, j
-        elif score < after:
-            after = score
-    return label, first, after
+        scores[j] = squares[j] - np.float32(2) * products[j]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -141,7 +139,8 @@ def compare(
         near = found[begin : begin + length] if length else all_centers
         begin += length
         if all_near:
-            label, best, second = _two_lowest(products[tiled], squares, scores)
+            _scores_of(products[tiled], squares, scores)
+            label, best, second = _two_lowest(scores)
         else:
             _fetch_row(rows, at, place + _AHEAD)
             _copy_row(table, row)

@@ -6,7 +6,7 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-LANES = 16  # rows of floats that are asked for bits come in multiples of it
+from daskcluster.plan import LANES
 
 
 @intrinsic

@@ -96,7 +96,9 @@ class LocalChunks:
     decode: "_Decoder"
     """Fills a place with what a compressor made; raises an error for what it did not make."""
     buffers: Buffers = field(default_factory=Buffers)
+    """For rows."""
     files: Buffers = field(default_factory=Buffers)
+    """For what is in the files."""
 
     @classmethod
     def of(cls, array: Any, folder: Path) -> Self | None:
