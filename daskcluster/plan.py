@@ -146,14 +146,14 @@ def coarser(cut: Cut, row_bytes: int, n_blocks: int) -> Cut:
     return Cut(cut.n_rows, cut.rows_per_block * max(together, 1))
 
 
-def n_tasks(n_blocks: int, n_threads: int) -> int:
+def n_tasks(n_blocks: int, n_threads: int, per_thread: int = TASKS_PER_THREAD) -> int:
     """Tasks of one iteration: a few a thread, never in proportion to the chunks."""
-    return min(n_blocks, TASKS_PER_THREAD * n_threads)
+    return min(n_blocks, per_thread * n_threads)
 
 
-def partitions(cut: Cut, n_threads: int) -> list[Partition]:
+def partitions(cut: Cut, n_threads: int, per_thread: int = TASKS_PER_THREAD) -> list[Partition]:
     """Cut the blocks into as many even runs as there are tasks."""
-    n = n_tasks(len(cut), n_threads)
+    n = n_tasks(len(cut), n_threads, per_thread)
     edges = [len(cut) * i // n for i in range(n + 1)]
     return [Partition(cut, low, high) for low, high in pairwise(edges)]
 

@@ -28,7 +28,7 @@ from distributed import Client
 from daskcluster.engine import Session, local_cluster
 from daskcluster.fit.data import Dataset, zarr_dataset
 from daskcluster.kernels.hard import Assign
-from daskcluster.plan import n_tasks
+from daskcluster.plan import TASKS_PER_THREAD, n_tasks
 from daskcluster.store import open_rows
 from daskcluster.survey import scale_of
 
@@ -174,7 +174,8 @@ def on_processes(data: Dataset, options: argparse.Namespace) -> dict[str, float]
         local_cluster(options.workers, options.threads_per_worker) as client,
         data.session() as session,
     ):
-        tasks = n_tasks(len(data.cut), session.n_threads)
+        per_thread = 1 if options.threads_per_worker == 1 else TASKS_PER_THREAD
+        tasks = n_tasks(len(data.cut), session.n_threads, per_thread)
         return race("processes", session, submits(client, tasks), options, data)
 
 

@@ -106,6 +106,17 @@ def test_named_blocks_go_to_their_owners(client):
 def test_tasks_grow_with_threads_and_not_with_chunks(client, n_blocks):
     with session(n_blocks * 10) as run:
         run.reduce(Owner(), "own")
+        assert run.n_tasks == min(n_blocks, 2)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3, 4, 40])
+def test_threads_of_a_worker_share_its_tasks(n_blocks):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as one,
+        Client(one),
+        session(n_blocks * 10) as run,
+    ):
+        run.reduce(Owner(), "own")
         assert run.n_tasks == min(n_blocks, 2 * 2)
 
 
@@ -151,6 +162,7 @@ class Slow(Large):
 
 def test_large_partials_are_merged_on_the_workers(client, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
+    monkeypatch.setattr(ClusterBackend, "_tasks_per_thread", 2)
     merged = []
     submit = client.submit
 
@@ -168,6 +180,7 @@ def test_large_partials_are_merged_on_the_workers(client, monkeypatch, tmp_path)
 
 def test_a_worker_killed_before_a_tree_costs_time_only(own_cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
+    monkeypatch.setattr(ClusterBackend, "_tasks_per_thread", 2)
     with session() as run:
         assert run.reduce(Large(tmp_path / "died"), "sum") == 100 * 99 // 2
     assert (tmp_path / "died").exists()
@@ -175,6 +188,7 @@ def test_a_worker_killed_before_a_tree_costs_time_only(own_cluster, monkeypatch,
 
 def test_a_worker_killed_during_a_tree_costs_time_only(own_cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
+    monkeypatch.setattr(ClusterBackend, "_tasks_per_thread", 2)
     monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
     (tmp_path / "died").touch()
     merge = ClusterBackend._merge
@@ -229,7 +243,7 @@ def test_a_broadcast_outlives_all_workers_it_was_sent_to(monkeypatch, tmp_path):
         Client(one),
         session() as run,
     ):
-        job = Wide(tmp_path / "died", padding=np.zeros(20_000))
+        job = Wide(tmp_path / "died", padding=np.zeros(200_000))
         assert run.reduce(job, "sum") == 100 * 99 // 2
     assert (tmp_path / "died").exists()
 
@@ -247,7 +261,7 @@ def test_a_broadcast_that_a_reconnect_cancelled_is_sent_again(client, monkeypatc
     monkeypatch.setattr(ClusterBackend, "_ship", ship_and_lose)
     (tmp_path / "died").touch()
     with session() as run:
-        job = Wide(tmp_path / "died", padding=np.zeros(20_000))
+        job = Wide(tmp_path / "died", padding=np.zeros(200_000))
         assert run.reduce(job, "sum") == 100 * 99 // 2
     assert len(shipped) == 2
 

@@ -198,3 +198,14 @@ def test_moved_integers(dtype):
     np.testing.assert_array_equal(
         counts, np.bincount(after, minlength=5) - np.bincount(before, minlength=5)
     )
+
+
+def test_moved_integers_beyond_int32():
+    rows = np.full((70_000, 2), 2**16 - 1, dtype=np.uint16)
+    zeros, ones = np.zeros(70_000, dtype=np.int32), np.ones(70_000, dtype=np.int32)
+    sums, counts = compiled.add(rows, zeros, 2)
+    assert sums[0].tolist() == [[70_000 * (2**16 - 1)] * 2, [0, 0]]
+    assert counts.tolist() == [70_000, 0]
+    sums, counts = compiled.move(rows, np.arange(70_000), zeros, ones, 2)
+    assert sums[0].tolist() == [[-70_000 * (2**16 - 1)] * 2, [70_000 * (2**16 - 1)] * 2]
+    assert counts.tolist() == [-70_000, 70_000]

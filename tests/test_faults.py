@@ -97,7 +97,7 @@ def stopped_once_it_works(process, folder):
 
 @pytest.mark.parametrize("how", ["argument", "broadcast", "tree"])
 def test_a_silent_worker_loses_its_blocks(own_cluster, impatient, tmp_path, how, caplog):
-    padding = None if how == "argument" else np.zeros(20_000)
+    padding = None if how == "argument" else np.zeros(200_000)
     job = SlowOwners(tmp_path, padding, 2**40 if how == "tree" else 0)
     silent, process = next(iter(own_cluster.run(os.getpid).items()))
     with session() as run:

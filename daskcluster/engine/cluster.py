@@ -20,8 +20,10 @@ from daskcluster.errors import ClusterLost, EngineError, InputError, Stopped
 from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
 MAX_ATTEMPTS = 5
-# Larger arguments would pass through the scheduler once a task; as a future they do once.
+# Larger arguments would pass through the scheduler once a task; as a future they do once, but wait
+# for one worker to send them to the others: for few tasks that takes longer.
 BROADCAST_BYTES = 64 * 1024
+FEW_BYTES = 1024 * 1024
 # Partials go straight to the driver while they are small in total, through a tree above that.
 STRAIGHT_BYTES = 64 * 2**20
 FAN_IN = 8
@@ -45,6 +47,8 @@ class _Pass:
     work: Work
     reduction: Reduction
     title: str
+    n_tasks: int
+    """How many it begins with."""
     job: Any = None
     """The reduction itself, or a future of it."""
     silences: int = 0
@@ -85,6 +89,11 @@ class ClusterBackend:
     def memory_limit(self) -> int:
         return self._members.memory_limit
 
+    @property
+    def _tasks_per_thread(self) -> int:
+        """Threads of a worker share its tasks; one alone would only pay for each of them."""
+        return 1 if max(self._members.threads.values()) == 1 else TASKS_PER_THREAD
+
     def open(self, work: Work) -> None:
         self._members.wait(work, at_start=True)
 
@@ -105,8 +114,8 @@ class ClusterBackend:
             self._members.wait(work)
         pending: dict[Future, _Attempt] = {}
         try:
-            step = self._ship(_Pass(work, job, type(job).__name__.lower()))
             todo = self._assign(cut, only)
+            step = self._ship(_Pass(work, job, type(job).__name__.lower(), len(todo)))
             large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
             take = self._through_a_tree if large else self._straight
             while todo or pending:
@@ -278,8 +287,9 @@ class ClusterBackend:
     def _assign(self, cut: Cut, only: list[int] | None) -> list[_Attempt]:
         """Even runs of blocks, in the workers' order: with the same workers, the same owners."""
         threads = self._members.threads
-        seats = [a for a in sorted(threads) for _ in range(TASKS_PER_THREAD * threads[a])]
-        parts = partitions(cut, self.n_threads)
+        per_thread = self._tasks_per_thread
+        seats = [a for a in sorted(threads) for _ in range(per_thread * threads[a])]
+        parts = partitions(cut, self.n_threads, per_thread)
         runs = [[part] for part in parts] if only is None else within(parts, only)
         return [
             _Attempt(part, seats[i * len(seats) // len(parts)])
@@ -305,7 +315,8 @@ class ClusterBackend:
 
     def _ship(self, step: _Pass) -> _Pass:
         step.silences = self._members.silences
-        if _array_bytes(step.reduction) <= BROADCAST_BYTES:
+        size = _array_bytes(step.reduction)
+        if size <= BROADCAST_BYTES or size * step.n_tasks <= FEW_BYTES:
             step.job = step.reduction
             return step
         if step.job is not None:

@@ -7,6 +7,7 @@ coordinates leave open are compared with the centres within reach here, and with
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
+from daskcluster.plan import INTEGER_BOUNDS
 
 _LOG = logging.getLogger("daskcluster")
 
@@ -257,17 +259,38 @@ def add(
     rows: Rows, labels: Labels, n_clusters: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sums (1, n_clusters, n_features) and counts of all rows."""
-    sums = np.zeros((1, n_clusters, rows.shape[1]), dtype=np.int64)
-    counts = np.zeros(n_clusters, dtype=np.int64)
-    _row_loops().add(rows, labels, sums[0], counts)
-    return sums, counts
+    into = _Sums(n_clusters, rows)
+    for run in into.runs(len(labels)):
+        _row_loops().add(rows[run], labels[run], into.part, into.counts)
+    return into.total()
 
 
 def move(
     rows: Rows, at: Indices, before: Labels, after: Labels, n_clusters: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sums (1, n_clusters, n_features) and counts that the rows ``at`` some places carry along."""
-    sums = np.zeros((1, n_clusters, rows.shape[1]), dtype=np.int64)
-    counts = np.zeros(n_clusters, dtype=np.int64)
-    _row_loops().move(rows, at, before, after, sums[0], counts)
-    return sums, counts
+    into = _Sums(n_clusters, rows)
+    for run in into.runs(len(at)):
+        _row_loops().move(rows, at[run], before[run], after[run], into.part, into.counts)
+    return into.total()
+
+
+class _Sums:
+    """Sums of integers, in int32 while they fit: half as much to load and store as in int64."""
+
+    def __init__(self, n_clusters: int, rows: Rows) -> None:
+        shape = (n_clusters, rows.shape[1])
+        self.part = np.zeros(shape, dtype=np.int32)
+        self.counts = np.zeros(n_clusters, dtype=np.int64)
+        self._whole: npt.NDArray[np.int64] = np.zeros((1, *shape), dtype=np.int64)
+        self._most = (2**31 - 1) // INTEGER_BOUNDS[rows.dtype.name]
+
+    def runs(self, n: int) -> Iterator[slice]:
+        """Of so many rows that ``part`` holds their sums."""
+        for start in range(0, n, self._most):
+            yield slice(start, start + self._most)
+            self._whole[0] += self.part
+            self.part[:] = 0
+
+    def total(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        return self._whole, self.counts
