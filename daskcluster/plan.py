@@ -37,6 +37,9 @@ MOST_PROJECTED = 4096
 FEWEST_PROJECTED = 16
 # Beyond it a gap of each centre takes longer to bring up to date than what it saves.
 MOST_PAIRED = 128
+# Beyond it temporary arrays of a number a row leave the cache.
+MOST_SOFT_ROWS = 4096
+SMALL_PRODUCT = 10**6
 # float32 that loops take from a row of gaps at once.
 LANES = 16
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
@@ -206,6 +209,27 @@ def tile_rows(n_features: int, n_clusters: int) -> int:
     """Rows of a tile: float32 rows and products near 4 MiB, so that they stay in cache."""
     rows = 4 * MIB // (4 * (n_features + n_clusters))
     return min(max(1 << max(rows.bit_length() - 1, 0), 64), 16384)
+
+
+def soft_rows(n_features: int, n_clusters: int) -> int:
+    """Rows of one product of soft k-means: a power of two that divides a grain.
+
+    Bits depend on it, so it is a function of shapes alone: float64 rows and shares near 4 MiB.
+    """
+    rows = 4 * MIB // (8 * (n_features + n_clusters))
+    rows = 1 << max(rows.bit_length() - 1, 0)
+    return min(max(rows, 32), grain_rows(n_features), MOST_SOFT_ROWS)
+
+
+def small_products(n_rows: int, n_features: int, n_clusters: int) -> int:
+    """How many products of even runs of rows to make one of; bits depend on it too.
+
+    OpenBLAS has a kernel twice as fast for products of up to 10**6 multiplications.
+    """
+    rows = n_rows
+    while rows * n_features * n_clusters > SMALL_PRODUCT:
+        rows //= 2
+    return n_rows // rows if rows >= 32 and n_rows % rows == 0 else 1
 
 
 def projection_tile_rows(width: int) -> int:

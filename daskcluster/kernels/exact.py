@@ -129,6 +129,12 @@ def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
     return np.asarray(np.ldexp(quotient + remainder / n, grid.exponent))
 
 
+def rounded(limbs: Ints, grid: Grid) -> Floats:
+    """The values as float64, within a unit in the last place."""
+    high, low = _two_floats(limbs)
+    return np.asarray(np.ldexp(high + low, grid.exponent))
+
+
 def _two_floats(limbs: Ints) -> tuple[Floats, Floats]:
     """The value in grid units as an unevaluated sum of two float64, ``|low| <= ulp(high) / 2``."""
     high = np.zeros(limbs.shape[1:])

@@ -1,0 +1,258 @@
+"""Soft k-means: one reduction from rows and centres to sums weighted by responsibilities.
+
+The responsibility of cluster k for row i is ``r_ik = exp(-beta d_ik) / sum_j exp(-beta d_ij)``,
+with ``d`` the Euclidean distance or its square (MacKay, *Information Theory, Inference, and
+Learning Algorithms*, 2003, section 20.2: soft k-means of stiffness beta), and the objective the free
+energy ``-1/beta sum_i log sum_k exp(-beta d_ik)``, which the update of the squared form never
+raises. For ``beta = inf`` it is hard k-means, and the free energy the sum of the least distances.
+
+Responsibilities are rounded as products and exponentials round them; so that no bit depends on
+the blocks, products are those of fixed runs of rows, and what they give is added on a grid.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Floats, Frame, Rows
+from daskcluster.kernels.gridsums import GridSum
+from daskcluster.kernels.nearest import Nearest
+from daskcluster.kernels.scratch import scratch
+from daskcluster.plan import Grid, real_grid, small_products, soft_rows
+
+METRICS = ("euclidean", "sqeuclidean")
+# A cluster of less weight in all has no place of its own.
+LEAST_WEIGHT = 1e-12
+
+
+@dataclass(frozen=True)
+class Softness:
+    """How distances become responsibilities, and in which precision."""
+
+    beta: float
+    """Stiffness, above 0, in units of 1 / distance; infinite for hard k-means."""
+    metric: str
+    """One of `METRICS`."""
+    precision: str = "float64"
+    """The type of products and exponentials: float32 or float64."""
+
+    @property
+    def squared(self) -> bool:
+        return self.metric == "sqeuclidean"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.precision)
+
+    def stiffness(self, frame: Frame) -> Any:
+        """``beta`` for distances in the frame, as a number of the precision, and finite."""
+        beta = math.ldexp(self.beta, min((1 + self.squared) * frame.exponent, 900))
+        return self.dtype.type(min(beta, float(np.finfo(self.dtype).max)))
+
+
+class Responsibilities:
+    """Centres prepared to share rows out among them."""
+
+    def __init__(self, centers: Floats, softness: Softness, frame: Frame) -> None:
+        self.softness, self._frame = softness, frame
+        self._centers, dtype = centers, softness.dtype
+        moved = frame.rows64(centers)
+        self._middle = frame.middle_of(centers.shape[1])
+        weights = moved - self._middle
+        squares = np.einsum("ij,ij->i", weights, weights) + 2 * weights @ self._middle
+        self._weights = (-2 * weights).astype(dtype)
+        self._squares = squares.astype(dtype)[:, np.newaxis]
+        self._twice = (2 * self._middle).astype(dtype)
+        self._beyond = dtype.type(self._middle @ self._middle)
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        return Nearest(self._centers, self._frame)
+
+    def tile(self, rows: Rows) -> npt.NDArray[Any]:
+        """Rows in the frame and the precision, in a buffer of this thread."""
+        if self.softness.precision == "float32":
+            return self._frame.rows32(rows, scratch("soft rows", rows.shape, np.float32))
+        return self._frame.rows64(rows, scratch("soft rows", rows.shape, np.float64))
+
+    def norms(self, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Squared distances of rows from the frame's middle."""
+        norms: npt.NDArray[Any] = np.einsum("ij,ij->i", tile, tile)
+        norms -= tile @ self._twice
+        norms += self._beyond
+        return np.maximum(norms, 0, out=norms)
+
+    def of(
+        self, tile: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows
+    ) -> tuple[npt.NDArray[Any], float]:
+        """Responsibilities in a buffer of this thread, and the free energy in the frame.
+
+        ``tile`` and ``norms`` are those of ``rows``; shape (n_runs, n_clusters, n_rows / n_runs),
+        for the runs of rows that one product covers.
+        """
+        (k, d), n = self._centers.shape, len(tile)
+        runs = small_products(n, d, k)
+        shape = (runs, k, n // runs)
+        shares = scratch("shares", shape, tile.dtype)
+        np.matmul(self._weights, tile.reshape(runs, -1, d).transpose(0, 2, 1), out=shares)
+        shares += self._squares
+        norms = norms.reshape(runs, 1, -1)
+        if not self.softness.squared:
+            shares += norms
+            np.maximum(shares, 0, out=shares)
+            np.sqrt(shares, out=shares)
+        least = shares.min(axis=1, keepdims=True)
+        energy = float(least.sum(dtype=np.float64))
+        if self.softness.squared:
+            energy += float(norms.sum(dtype=np.float64))
+        if math.isinf(self.softness.beta):
+            labels = self._nearest.labels(rows)[0].reshape(runs, 1, -1)
+            shares[:] = labels == np.arange(k)[:, np.newaxis]
+            return shares, energy
+        beta = self.softness.stiffness(self._frame)
+        shares -= least
+        shares *= -beta
+        np.exp(shares, out=shares)
+        totals = shares.sum(axis=1, keepdims=True)
+        shares /= totals
+        return shares, energy - float(np.log(totals).sum(dtype=np.float64)) / float(beta)
+
+
+def tiles(start: int, n_rows: int, n_features: int, n_clusters: int) -> Iterator[slice]:
+    """The fixed runs of rows that a block beginning at row ``start`` consists of."""
+    size = soft_rows(n_features, n_clusters)
+    edge = min(-start % size, n_rows)
+    if edge:
+        yield slice(0, edge)
+    for begin in range(edge, n_rows, size):
+        yield slice(begin, min(begin + size, n_rows))
+
+
+def _weighted(shares: npt.NDArray[Any], tile: npt.NDArray[Any]) -> Floats:
+    """Sums of rows by responsibility, in a buffer of this thread."""
+    (runs, k, _), d = shares.shape, tile.shape[1]
+    parts = scratch("weighted", (runs, k, d), tile.dtype)
+    np.matmul(shares, tile.reshape(runs, -1, d), out=parts)
+    wide = scratch("weighted64", (k, d), np.float64)
+    np.copyto(wide, parts[0] if runs == 1 else parts.sum(axis=0))
+    return wide
+
+
+@dataclass(frozen=True)
+class SoftPartial:
+    """Sums over rows, as two limbs each; its zero is all zeros."""
+
+    sums: exact.Ints
+    """Of rows in the frame by responsibility, shape (2, n_clusters, n_features)."""
+    weights: exact.Ints
+    """Of responsibilities, shape (2, n_clusters)."""
+    energy: exact.Ints
+    """The free energy in the frame, shape (2, 1)."""
+
+
+def merge_soft(a: SoftPartial, b: SoftPartial) -> SoftPartial:
+    """Add two partials; exact, associative and commutative."""
+    return SoftPartial(
+        exact.carry(a.sums + b.sums),
+        exact.carry(a.weights + b.weights),
+        exact.carry(a.energy + b.energy),
+    )
+
+
+@dataclass(frozen=True)
+class SoftGrids:
+    """The grids of a `SoftPartial`."""
+
+    sums: Grid
+    weights: Grid
+    energy: Grid
+
+
+def soft_grids(
+    n_rows: int, n_features: int, n_clusters: int, exponent: int, softness: Softness, frame: Frame
+) -> SoftGrids:
+    """Grids for rows of which all elements in the frame are below ``2**exponent``."""
+    farthest = 2 * (exponent + 1) + n_features.bit_length()
+    farthest = farthest if softness.squared else farthest // 2 + 1
+    shared = math.log(n_clusters) / float(softness.stiffness(frame)) + 1
+    bound = max(farthest, math.frexp(shared)[1]) + 1
+    return SoftGrids(
+        real_grid(n_rows, exponent), real_grid(n_rows, 1), real_grid(n_rows, bound)
+    )
+
+
+@dataclass(frozen=True)
+class Soften:
+    """Reduction: share all rows out among the centres, and add up what each gets.
+
+    A block's state is its rows' norms, of no centres.
+    """
+
+    centers: Floats
+    softness: Softness
+    frame: Frame
+    grids: SoftGrids
+    state_kind: str | None = "soft"
+
+    @property
+    def partial_nbytes(self) -> int:
+        """Bytes of the sums of one partial."""
+        return 2 * self.centers.nbytes
+
+    @cached_property
+    def responsibilities(self) -> Responsibilities:
+        return Responsibilities(self.centers, self.softness, self.frame)
+
+    @np.errstate(under="ignore")
+    def step(
+        self, batch: Batch, state: npt.NDArray[Any] | None
+    ) -> tuple[SoftPartial, npt.NDArray[Any]]:
+        k, d = self.centers.shape
+        n = len(batch.rows)
+        norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
+        sums = GridSum((k, d), self.grids.sums)
+        weights, energies = [], []
+        for run in tiles(batch.start, n, d, k):
+            tile = self.responsibilities.tile(batch.rows[run])
+            if state is None:
+                norms[run] = self.responsibilities.norms(tile)
+            shares, energy = self.responsibilities.of(tile, norms[run], batch.rows[run])
+            sums.add(_weighted(shares, tile))
+            weights.append(shares.sum(axis=(0, 2), dtype=np.float64))
+            energies.append([energy])
+        partial = SoftPartial(
+            sums.limbs(),
+            exact.column_sums(np.array(weights), self.grids.weights),
+            exact.column_sums(np.array(energies), self.grids.energy),
+        )
+        return partial, norms
+
+    def merge(self, a: SoftPartial, b: SoftPartial) -> SoftPartial:
+        return merge_soft(a, b)
+
+
+def soft_centers(
+    total: SoftPartial, centers: Floats, grids: SoftGrids, frame: Frame
+) -> tuple[Floats, Floats]:
+    """The weighted means, and each cluster's weight; one of hardly any keeps its centre."""
+    weights = exact.rounded(total.weights, grids.weights)
+    sums = exact.rounded(total.sums, grids.sums)
+    new, held = centers.copy(), weights >= LEAST_WEIGHT
+    means = sums[held] / weights[held, np.newaxis]
+    if frame.exponent:
+        means = np.ldexp(means, frame.exponent)
+    new[held] = means if frame.shift is None else means + frame.shift
+    return new, weights
+
+
+def free_energy(total: SoftPartial, softness: Softness, grids: SoftGrids, frame: Frame) -> float:
+    """Of all rows, in units of the data."""
+    energy = float(exact.rounded(total.energy, grids.energy)[0])
+    return math.ldexp(energy, (1 + softness.squared) * frame.exponent)
