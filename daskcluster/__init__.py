@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         ModelError,
         StoreError,
     )
-    from daskcluster.fit import KMeans, fit_model, load_model
+    from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
     from daskcluster.metrics import contingency_matrix, gini_index, purity_score
     from daskcluster.store import Store, open_store
 
@@ -32,6 +32,7 @@ __all__ = [
     "Interrupted",
     "KMeans",
     "ModelError",
+    "SoftKMeans",
     "Store",
     "StoreError",
     "contingency_matrix",
@@ -55,7 +56,7 @@ _HOMES = {
         "BudgetError ClusterLost DaskClusterError EngineError "
         "InputError Interrupted ModelError StoreError"
     ),
-    "daskcluster.fit": "KMeans fit_model load_model",
+    "daskcluster.fit": "KMeans SoftKMeans fit_model load_model",
     "daskcluster.metrics": "contingency_matrix gini_index purity_score",
     "daskcluster.store": "Store open_store",
 }

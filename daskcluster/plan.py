@@ -26,6 +26,7 @@ SQUARE_GRID_BITS = 144
 INT64_SAFE_BITS = 62
 TASKS_PER_THREAD = 2
 STATE_BYTES_PER_ROW = 16
+SOFT_STATE_BYTES_PER_ROW = 8
 READ_AHEAD_BYTES = 64 * MIB
 MOST_READ_AHEAD = 16
 # Python, the libraries and their pools, as measured on an idle worker that has opened a store.
@@ -147,6 +148,17 @@ def coarser(cut: Cut, row_bytes: int, n_blocks: int) -> Cut:
     share = -(-len(cut) // n_blocks)
     together = min(LARGEST_BLOCK_BYTES // block_bytes, share)
     return Cut(cut.n_rows, cut.rows_per_block * max(together, 1))
+
+
+def aligned(cut: Cut, rows: int, row_bytes: int) -> Cut:
+    """The same rows in blocks of whole runs of ``rows``, of whole chunks too where they are small.
+
+    Where they would be large, a chunk between two blocks is read by both.
+    """
+    whole = math.lcm(cut.rows_per_block, rows)
+    if whole * row_bytes > max(LARGEST_BLOCK_BYTES, cut.rows_per_block * row_bytes):
+        whole = rows * -(-cut.rows_per_block // rows)
+    return Cut(cut.n_rows, whole)
 
 
 def n_tasks(n_blocks: int, n_threads: int, per_thread: int = TASKS_PER_THREAD) -> int:
@@ -294,6 +306,24 @@ def fit_bytes(
     centers += min(n_clusters, MOST_PROJECTED) ** 2 * 12
     statistics = (TASKS_PER_THREAD + 3) * n_limbs * n_clusters * n_features * 8
     return n_threads * (blocks + rows + tiles + centers + statistics) + WORKER_OVERHEAD
+
+
+def soft_bytes(
+    block_rows: int, block_bytes: int, n_threads: int, n_features: int, n_clusters: int
+) -> int:
+    """Peak bytes of one worker in a soft fit with budget 0, its per-row state left out.
+
+    Per thread as `fit_bytes`; float64 rows of a tile, their shares and what numbers a row they
+    need; products, and their sums in floats and limbs.
+    """
+    blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
+    tile = soft_rows(n_features, n_clusters)
+    rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 8)
+    tiles = tile * 8 * (2 * n_features + 3 * n_clusters + 8)
+    products = small_products(tile, n_features, n_clusters) * n_clusters * n_features * 8
+    centers = n_clusters * n_features * 8 * 4
+    statistics = (TASKS_PER_THREAD + 7) * 2 * n_clusters * n_features * 8
+    return n_threads * (blocks + rows + tiles + products + centers + statistics) + WORKER_OVERHEAD
 
 
 def seed_trials(n_clusters: int) -> int:

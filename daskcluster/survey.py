@@ -36,6 +36,13 @@ class Scale:
         unit = Fraction(4) ** self.moments.exponent
         return float(self.total_variance / self.moments.sums.shape[1] / unit)
 
+    @property
+    def reach(self) -> int:
+        """All elements of rows in the frame are below ``2**reach``."""
+        bound = INTEGER_BOUNDS.get(self.moments.dtype)
+        exponent = self.moments.exponent if bound is None else bound.bit_length()
+        return exponent + (self.frame.shift is not None) - self.frame.exponent
+
 
 def scale_of(moments: Moments) -> Scale:
     """Sums, variance, and the frame in which products lose least."""

@@ -10,12 +10,14 @@ from daskcluster.kernels import compiled
 from daskcluster.kernels.projection import Basis, basis_of
 from daskcluster.plan import (
     FEWEST_PROJECTED,
+    SOFT_STATE_BYTES_PER_ROW,
     STATE_BYTES_PER_ROW,
     fit_bytes,
     memory_budget,
     n_directions,
     pairs_bytes,
     projection_bytes,
+    soft_bytes,
     sum_grid,
 )
 from daskcluster.seeding import take_rows
@@ -75,6 +77,20 @@ def spend(
     pairs = 0 < paired <= left / held - kept and directions == most
     rows = budget - held * (kept + paired * pairs)
     return Spending(rows, directions, pairs, rows >= share * row_bytes)
+
+
+def spend_on_blocks(
+    session: Session, data: Dataset, n_clusters: int, asked: int | str | None
+) -> Spending:
+    """The same where every pass needs every row: soft k-means."""
+    threads = -(-session.n_threads // session.n_processes)
+    block, share = session.cut.rows_per_block, -(-data.n_rows // session.n_processes)
+    row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
+    needed = soft_bytes(block, block * row_bytes, threads, data.n_features, n_clusters)
+    size = None if asked is None else parse_bytes(asked)
+    wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share
+    rows = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
+    return Spending(rows, 0, False, rows >= share * row_bytes)
 
 
 def leading_directions(

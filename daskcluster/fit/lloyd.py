@@ -33,6 +33,11 @@ class Lloyd:
     """Per iteration: inertia of the labels against the centres they belong to, sum of squared
     shifts of the centres, rows that changed cluster, empty clusters, passes so far."""
 
+    @property
+    def cost(self) -> float:
+        """What restarts are compared by."""
+        return self.inertia
+
 
 @dataclass
 class Progression:

@@ -25,12 +25,6 @@ from daskcluster.fit.checkpoint import FILE as CHECKPOINT
 FORMAT = "daskcluster-model"
 FORMAT_VERSION = 1
 
-SAVED = (
-    "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
-    "dtype_", "n_samples_", "n_features_in_", "source_",
-)  # fmt: skip
-"""Attributes of a fitted estimator that are JSON as they are."""
-
 
 @contextmanager
 def model_folder(
@@ -80,12 +74,16 @@ def _check_content(folder: Path, overwrite: bool, resume: bool) -> None:
 
 def write_model(
     folder: Path,
+    estimator: str,
     params: dict[str, Any],
     fitted: dict[str, Any],
     centers: npt.NDArray[np.float64],
     about: dict[str, Any] | None,
 ) -> None:
-    """Write options, results and centres to a `model_folder`; ``about`` is what decided them."""
+    """Write options, results and centres to a `model_folder`.
+
+    ``estimator`` is the name of its class; ``about`` is what decided the results.
+    """
     buffer = io.BytesIO()
     np.save(buffer, centers, allow_pickle=False)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -93,7 +91,7 @@ def write_model(
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "estimator": "KMeans",
+        "estimator": estimator,
         "params": params,
         "fitted": fitted,
         "about": about,

@@ -1,57 +1,47 @@
 """One fit of open data: check the memory, survey, seed, iterate, keep the best."""
 
-import hashlib
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from daskcluster.engine import Progress, Session
-from daskcluster.engine.tasks import versions
-from daskcluster.errors import BudgetError, InputError, Stopped
-from daskcluster.fit.budget import Spending, leading_directions, spend
+from daskcluster.errors import BudgetError, Stopped
+from daskcluster.fit.budget import Spending, leading_directions, spend, spend_on_blocks
 from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
+from daskcluster.fit.options import Options, check_centers, check_n_clusters, describe
+from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, soften
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
-from daskcluster.plan import LARGEST_MAGNITUDE
+from daskcluster.kernels.soft import Softness
+from daskcluster.plan import aligned, soft_rows
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale, scale_of
 
-Init = str | Floats | Callable[[int, int], Floats]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides a fit's result; the same options and seed give the same bits."""
-
-    n_clusters: int
-    init: Init
-    """``'k-means++'``, ``'random'``, centres, or a call of (seed, restart) that returns centres."""
-    n_init: int
-    max_iter: int
-    tol: float
-    seed: int
-    algorithm: str
+_Share = Callable[[Session, Dataset, int, int | str | None], Spending]
 
 
 @dataclass(frozen=True)
 class Fit:
     """The best of the restarts, and what the whole fit took."""
 
-    best: Lloyd
+    best: Lloyd | SoftFit
     passes: float
     seconds: float
     n_tasks: int
     about: dict[str, dict[str, Any]]
     """All that decided the result."""
+    precision: str | None
+    """Of a soft fit."""
 
 
 def run_fit(
@@ -86,24 +76,30 @@ def run_fit(
         spending = _spending(session, data, options, budget)
         session.keep(spending.rows)
         scale = scale_of(data.known_moments(session))
-        job = _Job(session, data, scale, options, trail, spending)
+        kind = _Hard if options.beta is None else _Soft
+        job = kind(session, data, scale, options, trail, spending)
         about = describe(data, scale, options)
         best = job.run(trail.begin(about))
         _warn_if_fewer(best, options.n_clusters)
-        return Fit(best, session.passes, job.seconds, session.n_tasks, about)
+        return Fit(best, session.passes, job.seconds, session.n_tasks, about, job.precision)
 
 
 def _spending(
     session: Session, data: Dataset, options: Options, budget: int | str | None
 ) -> Spending:
     """What the budget goes to. Where blocks are read again, small ones are read less often."""
-    spending = spend(session, data, options.n_clusters, budget, algorithm=options.algorithm)
+    share: _Share = partial(spend, algorithm=options.algorithm)
+    if options.beta is not None:
+        share = spend_on_blocks
+        rows = soft_rows(data.n_features, options.n_clusters)
+        session.recut(aligned(session.cut, rows, data.nbytes // data.n_rows))
+    spending = share(session, data, options.n_clusters, budget)
     if not spending.holds_all:
         return spending
     fine = session.cut
     session.recut(session.coarser())
     with suppress(BudgetError):
-        coarse = spend(session, data, options.n_clusters, budget, algorithm=options.algorithm)
+        coarse = share(session, data, options.n_clusters, budget)
         if coarse.holds_all:
             return coarse
     session.recut(fine)
@@ -122,30 +118,12 @@ def saved_at_the_end(trail: Trail) -> Iterator[None]:
         raise
 
 
-def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[str, Any]]:
-    """All that decides a fit's result, as JSON."""
-    init = options.init
-    if isinstance(init, np.ndarray):
-        init = _digest(init)
-    elif callable(init):
-        init = "callable"
-    moments = scale.moments
-    content = None if data.build else _digest(moments.sums, moments.squares)
-    rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
-    plain = {f.name: getattr(options, f.name) for f in fields(options)}
-    return {
-        "data": {"build": data.build, "content": content, **rows},
-        "options": plain | {"init": init},
-        "software": {"daskcluster": versions()["daskcluster"]},
-    }
-
-
-def _digest(*arrays: Any) -> str:
-    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
-
-
-class _Job:
+class _Job(ABC):
     """The restarts of a fit, one after the other, from whatever state it had come to."""
+
+    found: type[Any]
+    """What a restart finds; made again from its attributes."""
+    precision: str | None = None
 
     def __init__(
         self,
@@ -166,36 +144,24 @@ class _Job:
         """Of this run and of those it goes on from."""
         return time.perf_counter() - self._began
 
-    def run(self, state: State) -> Lloyd:
+    def run(self, state: State) -> Any:
         spent = state.get("spent", {"bytes": 0, "tasks": 0, "seconds": 0.0})
         self._session.bytes_decoded += spent["bytes"]
         self._session.n_tasks += spent["tasks"]
         self._began -= spent["seconds"]
-        best = None if state.get("best") is None else Lloyd(**state["best"])
+        self.precision = state.get("precision")
+        best = None if state.get("best") is None else self.found(**state["best"])
         for restart in range(state.get("restart", 0), self._options.n_init):
             found = self._restart(restart, state)
-            best = found if best is None or found.inertia < best.inertia else best
+            best = found if best is None or found.cost < best.cost else best
             state = {}
             self._keep(restart=restart + 1, best=vars(best), seeds=None, lloyd=None)
         assert best is not None
         return best
 
-    def _restart(self, restart: int, state: State) -> Lloyd:
-        options = self._options
-        if state.get("lloyd") is None:
-            run = Progression(self._initial(restart, state.get("seeds")))
-        else:
-            run = Progression.from_state(state["lloyd"])
-        return lloyd(
-            self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
-            restart=restart, bounded=options.algorithm != "lloyd", basis=self._basis,
-            paired=self._spending.pairs, keep=lambda state: self._keep(lloyd=state, seeds=None),
-        )  # fmt: skip
-
-    @cached_property
-    def _basis(self) -> Basis | None:
-        directions = self._spending.directions
-        return leading_directions(self._session, self._data, self._scale, directions)
+    @abstractmethod
+    def _restart(self, restart: int, state: State) -> Any:
+        """One run, or the rest of one, from the stages ``seeds`` and ``lloyd`` of a state."""
 
     def _initial(self, restart: int, before: State | None) -> Floats:
         options, session = self._options, self._session
@@ -221,30 +187,60 @@ class _Job:
         self._trail.keep(spent=spent, **stages)
 
 
-def check_n_clusters(n_clusters: int, n_rows: int, name: str) -> None:
-    """Raise `InputError` for fewer rows than clusters, in scikit-learn's words."""
-    if n_rows < n_clusters:
-        raise InputError(
-            f"{name}: n_samples={n_rows} should be >= n_clusters={n_clusters}: ask for fewer"
-        )
+class _Hard(_Job):
+    """Lloyd's algorithm."""
+
+    found = Lloyd
+
+    def _restart(self, restart: int, state: State) -> Lloyd:
+        options = self._options
+        if state.get("lloyd") is None:
+            run = Progression(self._initial(restart, state.get("seeds")))
+        else:
+            run = Progression.from_state(state["lloyd"])
+        return lloyd(
+            self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
+            restart=restart, bounded=options.algorithm != "lloyd", basis=self._basis,
+            paired=self._spending.pairs, keep=lambda state: self._keep(lloyd=state, seeds=None),
+        )  # fmt: skip
+
+    @cached_property
+    def _basis(self) -> Basis | None:
+        directions = self._spending.directions
+        return leading_directions(self._session, self._data, self._scale, directions)
 
 
-def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:
-    """Raise `InputError` for initial centres of another shape, or not finite."""
-    if centers.ndim != 2 or centers.shape[0] != n_clusters:
-        raise InputError(
-            f"The shape of the initial centers {centers.shape} does not match the number of "
-            f"clusters {n_clusters}."
-        )
-    if centers.shape[1] != n_features:
-        raise InputError(
-            f"The shape of the initial centers {centers.shape} does not match the number of "
-            f"features of the data {n_features}."
-        )
-    if not (np.abs(centers) <= LARGEST_MAGNITUDE).all():
-        raise InputError(
-            f"The initial centers hold NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}."
-        )
+class _Soft(_Job):
+    """Soft k-means."""
+
+    found = SoftFit
+
+    def _restart(self, restart: int, state: State) -> SoftFit:
+        options = self._options
+        if state.get("lloyd") is None:
+            run = SoftProgression(self._initial(restart, state.get("seeds")))
+        else:
+            run = SoftProgression(**state["lloyd"])
+        return soften(
+            self._session, self._scale, run, self._softness(run.centers),
+            max_iter=options.max_iter, tol=options.tol,
+            keep=lambda state: self._keep(
+                lloyd=state, seeds=None, precision=self.precision
+            ),
+        )  # fmt: skip
+
+    def _softness(self, centers: Floats) -> Softness:
+        options = self._options
+        assert options.beta is not None
+        assert options.metric is not None
+        if self.precision is None:
+            self.precision = options.precision
+            if options.precision == "auto":
+                self.precision = choose_precision(
+                    self._session, self._scale, centers, options.beta, options.metric
+                )
+        assert self.precision is not None
+        return Softness(options.beta, options.metric, self.precision)
 
 
 def _warn_if_fewer(best: Lloyd, n_clusters: int) -> None:

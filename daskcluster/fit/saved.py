@@ -9,24 +9,28 @@ import numpy as np
 from daskcluster.engine import Progress
 from daskcluster.errors import ModelError
 from daskcluster.fit.checkpoint import Checkpoint, Finished
+from daskcluster.fit.estimator import Clusterer
 from daskcluster.fit.kmeans import KMeans
-from daskcluster.fit.model import SAVED, finished_fit, model_folder, read_centers, read_model
+from daskcluster.fit.model import finished_fit, model_folder, read_centers, read_model
+from daskcluster.fit.softkmeans import SoftKMeans
+
+_ESTIMATORS: dict[str, type[Any]] = {kind.__name__: kind for kind in (KMeans, SoftKMeans)}
 
 
 def fit_model(
-    estimator: KMeans,
+    estimator: Clusterer,
     X: Any,
     path: str | os.PathLike[str],
     *,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> KMeans:
+) -> Any:
     """Fit and save, with a checkpoint on the way, so that nothing is lost when the fit is killed.
 
     Parameters
     ----------
-    estimator : KMeans
+    estimator : KMeans or SoftKMeans
         With ``random_state=None`` a fit that goes on keeps the seed that was drawn for it.
     X : store, path, URL or array
         What `KMeans.fit` takes.
@@ -41,7 +45,7 @@ def fit_model(
 
     Returns
     -------
-    KMeans
+    KMeans or SoftKMeans
         ``estimator``, fitted, or the model that was finished already.
 
     Raises
@@ -73,7 +77,7 @@ def fit_model(
         return fitted
 
 
-def load_model(path: str | os.PathLike[str]) -> KMeans:
+def load_model(path: str | os.PathLike[str]) -> Any:
     """Read a fitted estimator back; it has no ``labels_``, those come from `KMeans.predict`.
 
     Raises
@@ -99,22 +103,27 @@ def load_model(path: str | os.PathLike[str]) -> KMeans:
         raise ModelError(f"{path}: damaged model ({error!r}); fit again") from error
 
 
-def _restore(description: dict[str, Any], folder: Path) -> KMeans:
+def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
     params, fitted = description["params"], description["fitted"]
     centers = read_centers(folder, description["centers"])
     if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):
         raise ModelError(
             f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
         )
-    init = centers if params["init"] in ("array", "callable") else params["init"]
-    model = KMeans(**(params | {"init": init}))
-    for name in SAVED:
+    if params["init"] in ("array", "callable"):
+        params["init"] = centers
+    kind = _ESTIMATORS[description["estimator"]]
+    # JSON has no infinity.
+    model: Clusterer = kind(**{k: float(v) if v == "inf" else v for k, v in params.items() if k != "init"})
+    model.init = params["init"]
+    for name in kind._saved:
         setattr(model, name, fitted[name])
     shape, names = fitted["sample_shape_"], fitted["feature_names_in_"]
     model.cluster_centers_ = centers
-    model.cluster_sizes_ = np.array(fitted["cluster_sizes_"], dtype=np.int64)
-    if model.cluster_sizes_.shape != (len(centers),):
-        raise ModelError(f"{folder}: sizes of other clusters than its centres; fit again")
+    for name, dtype in kind._arrays.items():
+        setattr(model, name, np.array(fitted[name], dtype=dtype))
+        if getattr(model, name).shape != (len(centers),):
+            raise ModelError(f"{folder}: {name} is of other clusters than the centres; fit again")
     model.sample_shape_ = None if shape is None else tuple(shape)
     if names is not None:
         model.feature_names_in_ = np.array(names, dtype=object)

@@ -1,5 +1,6 @@
-"""What a fitted model says of rows: labels and distances; picklable functions of a block."""
+"""What a fitted model says of rows: labels, distances, responsibilities; functions of a block."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, frame_of
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.kernels.nearest import Labels, Nearest
+from daskcluster.kernels.soft import Responsibilities, Softness, tiles
 
 
 def _rows(batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -51,10 +53,35 @@ class Distance:
 
 
 @dataclass(frozen=True)
+class Membership:
+    """Rows to responsibilities, shape (n, n_clusters), in the precision of the softness."""
+
+    centers: Floats
+    softness: Softness
+
+    @cached_property
+    def responsibilities(self) -> Responsibilities:
+        return Responsibilities(self.centers, self.softness, frame_of(self.centers))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"centers": self.centers, "softness": self.softness}
+
+    @np.errstate(under="ignore")
+    def __call__(self, batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
+        rows, (k, d) = _rows(batch), self.centers.shape
+        start = batch.start if isinstance(batch, Batch) else 0
+        out = np.empty((len(rows), k), dtype=self.softness.dtype)
+        for run in tiles(start, len(rows), d, k):
+            shares, _ = self.responsibilities.of_rows(rows[run])
+            out[run] = shares.transpose(0, 2, 1).reshape(-1, k)
+        return out
+
+
+@dataclass(frozen=True)
 class Apply:
     """Reduction: a function of every block, its results by first row."""
 
-    function: Label | Distance
+    function: Callable[[Batch], npt.NDArray[Any]]
     state_kind = None
 
     def step(self, batch: Batch, state: None) -> tuple[list[tuple[int, npt.NDArray[Any]]], None]:

@@ -2,8 +2,8 @@
 
 The responsibility of cluster k for row i is ``r_ik = exp(-beta d_ik) / sum_j exp(-beta d_ij)``,
 with ``d`` the Euclidean distance or its square (MacKay, *Information Theory, Inference, and
-Learning Algorithms*, 2003, section 20.2: soft k-means of stiffness beta), and the objective the free
-energy ``-1/beta sum_i log sum_k exp(-beta d_ik)``, which the update of the squared form never
+Learning Algorithms*, 2003, section 20.2: soft k-means of stiffness beta), and the objective the
+free energy ``-1/beta sum_i log sum_k exp(-beta d_ik)``, which the update of the squared form never
 raises. For ``beta = inf`` it is hard k-means, and the free energy the sum of the least distances.
 
 Responsibilities are rounded as products and exponentials round them; so that no bit depends on
@@ -87,7 +87,13 @@ class Responsibilities:
         norms: npt.NDArray[Any] = np.einsum("ij,ij->i", tile, tile)
         norms -= tile @ self._twice
         norms += self._beyond
-        return np.maximum(norms, 0, out=norms)
+        np.maximum(norms, 0, out=norms)
+        return norms
+
+    def of_rows(self, rows: Rows) -> tuple[npt.NDArray[Any], float]:
+        """`of` for rows as they are stored."""
+        tile = self.tile(rows)
+        return self.of(tile, self.norms(tile), rows)
 
     def of(
         self, tile: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows
@@ -183,9 +189,7 @@ def soft_grids(
     farthest = farthest if softness.squared else farthest // 2 + 1
     shared = math.log(n_clusters) / float(softness.stiffness(frame)) + 1
     bound = max(farthest, math.frexp(shared)[1]) + 1
-    return SoftGrids(
-        real_grid(n_rows, exponent), real_grid(n_rows, 1), real_grid(n_rows, bound)
-    )
+    return SoftGrids(real_grid(n_rows, exponent), real_grid(n_rows, 1), real_grid(n_rows, bound))
 
 
 @dataclass(frozen=True)
@@ -256,3 +260,35 @@ def free_energy(total: SoftPartial, softness: Softness, grids: SoftGrids, frame:
     """Of all rows, in units of the data."""
     energy = float(exact.rounded(total.energy, grids.energy)[0])
     return math.ldexp(energy, (1 + softness.squared) * frame.exponent)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Reduction: how far one float32 step leads from a float64 step, on the first run of rows.
+
+    The Frobenius norm of the difference of the centres, over that of the centres, in the frame.
+    """
+
+    centers: Floats
+    beta: float
+    metric: str
+    frame: Frame
+    grids: SoftGrids
+    state_kind = None
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def step(self, batch: Batch, state: None) -> tuple[float, None]:
+        k, d = self.centers.shape
+        first = Batch(batch.start, batch.rows[: soft_rows(d, k)])
+        single, double = (self._step(first, name) for name in ("float32", "float64"))
+        size = float(np.linalg.norm(double))
+        return float(np.linalg.norm(single - double)) / size if size else 0.0, None
+
+    def _step(self, first: Batch, precision: str) -> Floats:
+        softness = Softness(self.beta, self.metric, precision)
+        job = Soften(self.centers, softness, self.frame, self.grids, None)
+        new, _ = soft_centers(job.step(first, None)[0], self.centers, self.grids, self.frame)
+        return self.frame.rows64(new)
+
+    def merge(self, a: float, b: float) -> float:
+        return max(a, b)

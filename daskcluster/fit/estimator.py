@@ -1,0 +1,256 @@
+"""What the estimators share: scikit-learn's ways over rows of any size."""
+
+import numbers
+import os
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from daskcluster.engine import Progress, TextLine
+from daskcluster.engine.lazy import is_dask_array, lazy_rows, map_rows
+from daskcluster.errors import InputError
+from daskcluster.fit.checkpoint import Checkpoint, remove_checkpoint
+from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like, view
+from daskcluster.fit.model import model_folder, write_model
+from daskcluster.fit.options import Options
+from daskcluster.fit.run import Fit, run_fit
+from daskcluster.kernels.outputs import Apply, Distance, Label
+from daskcluster.plan import ROW_TYPES, Cut
+
+INITS = ("k-means++", "random")
+
+# The first is what lists and unsupported types become; all others stay as they are.
+_ARRAY_TYPES = ["float64", *(name for name in ROW_TYPES if name != "float64")]
+
+Function = Callable[[Any], npt.NDArray[Any]]
+
+
+class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of the estimators: what is fitted, and what a fitted model says of rows."""
+
+    _saved: ClassVar[tuple[str, ...]] = (
+        "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
+        "dtype_", "n_samples_", "n_features_in_", "source_",
+    )  # fmt: skip
+    """Attributes that are JSON as they are."""
+    _arrays: ClassVar[dict[str, str]] = {"cluster_sizes_": "int64"}
+    """Attributes of a number a cluster, and their types."""
+
+    def fit(self, X: Any, y: Any = None, *, progress: Progress | None = None) -> Self:
+        """Compute the clusters of ``X``.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, dask Array, zarr Array, `Store`, path or URL
+            Shape (n_samples, n_features). Arrays are fitted on this process's threads, all else on
+            the active Dask client where there is one.
+        y : ignored
+        progress : Progress, optional
+            Told of every iteration; takes the place of ``verbose``.
+        """
+        return self._fit(X, progress, None)
+
+    def _fit(self, X: Any, progress: Progress | None, trail: Checkpoint | None) -> Self:
+        options = self._options(X, None if trail is None else trail.seed)
+        progress = progress or (TextLine() if self.verbose else None)
+        if is_array_like(X):
+            X = self._validated(X, reset=True)
+            return self._adopt(array_dataset(X), X, options, progress, trail)
+        with dataset(X, progress) as data:
+            self.n_features_in_ = data.n_features
+            self.__dict__.pop("feature_names_in_", None)
+            return self._adopt(data, X, options, progress, trail)
+
+    def _adopt(
+        self, data: Dataset, X: Any, options: Options, progress: Progress | None,
+        trail: Checkpoint | None,
+    ) -> Self:  # fmt: skip
+        fit = run_fit(data, options, budget=self.memory_budget, progress=progress, trail=trail)
+        best = fit.best
+        self.cluster_centers_ = best.centers
+        self.inertia_ = best.inertia
+        self.n_iter_ = best.n_iter
+        self.converged_ = best.converged
+        self.cluster_sizes_ = best.cluster_sizes
+        self.history_ = best.history
+        self.passes_ = fit.passes
+        self.seconds_ = fit.seconds
+        self.seed_ = options.seed
+        self._about = fit.about
+        self.build_ = data.build
+        self.dtype_ = data.dtype
+        self.n_samples_ = data.n_rows
+        self.sample_shape_ = data.sample_shape
+        self.source_ = None if data.reader.in_memory or is_dask_array(X) else data.name
+        self._n_features_out = len(best.centers)
+        self._adopt_more(fit)
+        self.labels_ = self._apply(X, Label(best.centers), np.int32, None)
+        return self
+
+    @abstractmethod
+    def _adopt_more(self, fit: Fit) -> None:
+        """Take over what only this kind of fit finds."""
+
+    @abstractmethod
+    def _options(self, X: Any, seed: int | None) -> Options:
+        """The options, checked."""
+
+    def predict(self, X: Any) -> Any:
+        """Label of the nearest centre for each row; int32, lazy unless ``X`` is an array."""
+        X = self._checked(X)
+        return self._apply(X, Label(self.cluster_centers_), np.int32, None)
+
+    def transform(self, X: Any) -> Any:
+        """Euclidean distances to all centres, shape (n_samples, n_clusters), float64."""
+        X = self._checked(X)
+        return self._apply(X, Distance(self.cluster_centers_), np.float64, self._n_features_out)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted model as a folder of JSON and NPY; read back by `load_model`."""
+        check_is_fitted(self)
+        with model_folder(path, overwrite=overwrite) as folder:
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
+        names = getattr(self, "feature_names_in_", None)
+        fitted = {name: getattr(self, name) for name in self._saved} | {
+            "sample_shape_": None if self.sample_shape_ is None else list(self.sample_shape_),
+            "feature_names_in_": None if names is None else list(names),
+        }
+        fitted |= {name: getattr(self, name).tolist() for name in self._arrays}
+        about = getattr(self, "_about", None)
+        kind = type(self).__name__
+        write_model(folder, kind, self._plain_params(), fitted, self.cluster_centers_, about)
+        remove_checkpoint(folder)
+
+    def _plain_params(self) -> dict[str, Any]:
+        """Options as JSON; initial centres and callables are named, not stored."""
+        params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
+        params["random_state"] = int(self.seed_)
+        if not isinstance(self.init, str):
+            params["init"] = "callable" if callable(self.init) else "array"
+        return params
+
+    def _apply(
+        self, X: Any, function: Function, dtype: Any, width: int | None,
+        recut: Callable[[Dataset], Cut] = lambda data: data.cut,
+    ) -> Any:  # fmt: skip
+        """``function`` of all rows, in blocks of a cut: at once for arrays, lazily for all else."""
+        if isinstance(X, np.ndarray):
+            data = array_dataset(X)
+            with data.session() as session:
+                session.recut(recut(data))
+                parts = sorted(session.reduce(Apply(function), "labels"), key=lambda part: part[0])
+            return np.concatenate([rows for _, rows in parts])
+        if is_dask_array(X):
+            return map_rows(X, function, dtype, width)
+        data = view(X)
+        return lazy_rows(data.reader, recut(data), function, dtype, width)
+
+    def _checked(self, X: Any) -> Any:
+        """``X`` with the number of features that was fitted."""
+        check_is_fitted(self)
+        if is_array_like(X):
+            return self._validated(X, reset=False)
+        n_features = int(np.prod(X.shape[1:])) if is_dask_array(X) else view(X).n_features
+        if n_features != self.n_features_in_:
+            raise InputError(
+                f"X has {n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        return X
+
+    def _validated(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+        rows = validate_data(
+            self, X, reset=reset, dtype=_ARRAY_TYPES, order="C", accept_sparse=False
+        )
+        array: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+        return array
+
+    def _shared_options(self, X: Any, seed: int | None) -> dict[str, Any]:
+        """The options that all fits have, checked."""
+        n_clusters = integer("n_clusters", self.n_clusters, 1)
+        init = self._init(X, n_clusters)
+        drawn = (isinstance(init, str) and init == "random") or callable(init)
+        n_init = self.n_init
+        if n_init == "auto" or isinstance(init, np.ndarray):
+            n_init = 10 if drawn else 1
+        tol = self.tol
+        if not is_number(tol) or not 0 <= tol < np.inf:
+            raise InputError(f"tol={tol!r} should be a number >= 0")
+        return {
+            "n_clusters": n_clusters,
+            "init": init,
+            "n_init": integer("n_init", n_init, 1),
+            "max_iter": integer("max_iter", self.max_iter, 1),
+            "tol": float(tol),
+            "seed": self._seed() if seed is None or self.random_state is not None else seed,
+        }
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, numbers.Integral):
+            if not 0 <= int(self.random_state) < 2**63:
+                raise InputError(f"random_state={self.random_state} should be >= 0 and below 2**63")
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _init(self, X: Any, n_clusters: int) -> Any:
+        if isinstance(self.init, str):
+            return one_of("init", self.init, INITS, ", an array or a callable")
+        if callable(self.init):
+            return lambda seed, restart: self.init(
+                X, n_clusters, random_state=np.random.RandomState(_bits(seed, restart))
+            )
+        try:
+            return np.array(self.init, dtype=np.float64, order="C")
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"init={self.init!r} should be one of {INITS}, an array or a callable"
+            ) from error
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _bits(seed: int, restart: int) -> np.random.MT19937:
+    """A restart's own stream: one that is gone on with, or done again, draws the same."""
+    return np.random.MT19937(np.random.SeedSequence([seed, restart]))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def integer(name: str, value: Any, lowest: int) -> int:
+    """The value, if it is an integer and not below ``lowest``."""
+    if not is_number(value) or not isinstance(value, numbers.Integral) or value < lowest:
+        raise InputError(f"{name}={value!r} should be an integer >= {lowest}")
+    return int(value)
+
+
+def one_of(name: str, value: Any, names: tuple[str, ...], others: str = "") -> str:
+    """The value, if it is one of some names."""
+    if not isinstance(value, str) or value not in names:
+        raise InputError(f"{name}={value!r} should be one of {names}{others}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    # JSON has no infinity; `float` reads this one.
+    return "inf" if isinstance(value, float) and np.isinf(value) else value

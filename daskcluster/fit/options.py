@@ -1,0 +1,87 @@
+"""What decides a fit: its options, checked, and as JSON."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from daskcluster.engine.tasks import versions
+from daskcluster.errors import InputError
+from daskcluster.fit.data import Dataset
+from daskcluster.kernels.frame import Floats
+from daskcluster.plan import LARGEST_MAGNITUDE
+from daskcluster.survey import Scale
+
+Init = str | Floats | Callable[[int, int], Floats]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides a fit's result; the same options and seed give the same bits."""
+
+    n_clusters: int
+    init: Init
+    """``'k-means++'``, ``'random'``, centres, or a call of (seed, restart) that returns centres."""
+    n_init: int
+    max_iter: int
+    tol: float
+    seed: int
+    algorithm: str = "lloyd"
+    beta: float | None = None
+    """Stiffness of a soft fit; None for a hard one."""
+    metric: str | None = None
+    precision: str | None = None
+    """float32, float64, or auto for whichever serves."""
+
+
+def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[str, Any]]:
+    """All that decides a fit's result, as JSON."""
+    init = options.init
+    if isinstance(init, np.ndarray):
+        init = _digest(init)
+    elif callable(init):
+        init = "callable"
+    moments = scale.moments
+    content = None if data.build else _digest(moments.sums, moments.squares)
+    rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
+    plain = {f.name: getattr(options, f.name) for f in fields(options)}
+    plain = {name: value for name, value in plain.items() if value is not None}
+    if options.beta is not None:
+        plain["beta"] = str(options.beta)  # infinity is no JSON
+    return {
+        "data": {"build": data.build, "content": content, **rows},
+        "options": plain | {"init": init},
+        "software": {"daskcluster": versions()["daskcluster"]},
+    }
+
+
+def _digest(*arrays: Any) -> str:
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+
+
+def check_n_clusters(n_clusters: int, n_rows: int, name: str) -> None:
+    """Raise `InputError` for fewer rows than clusters, in scikit-learn's words."""
+    if n_rows < n_clusters:
+        raise InputError(
+            f"{name}: n_samples={n_rows} should be >= n_clusters={n_clusters}: ask for fewer"
+        )
+
+
+def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:
+    """Raise `InputError` for initial centres of another shape, or not finite."""
+    if centers.ndim != 2 or centers.shape[0] != n_clusters:
+        raise InputError(
+            f"The shape of the initial centers {centers.shape} does not match the number of "
+            f"clusters {n_clusters}."
+        )
+    if centers.shape[1] != n_features:
+        raise InputError(
+            f"The shape of the initial centers {centers.shape} does not match the number of "
+            f"features of the data {n_features}."
+        )
+    if not (np.abs(centers) <= LARGEST_MAGNITUDE).all():
+        raise InputError(
+            f"The initial centers hold NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}."
+        )

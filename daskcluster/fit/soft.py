@@ -1,0 +1,160 @@
+"""Soft k-means over a session: share out, add up, divide, until the centres stand still."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from daskcluster.engine import Session
+from daskcluster.fit.data import Dataset
+from daskcluster.kernels import exact
+from daskcluster.kernels.frame import Floats
+from daskcluster.kernels.hard import Assign
+from daskcluster.kernels.soft import (
+    Agreement,
+    Soften,
+    SoftGrids,
+    Softness,
+    SoftPartial,
+    free_energy,
+    soft_centers,
+    soft_grids,
+)
+from daskcluster.kernels.together import Together
+from daskcluster.plan import aligned, soft_rows
+from daskcluster.survey import Scale, scale_of
+
+# One float32 step may lead so far from a float64 step, in proportion to the centres.
+TOLERATED = 1e-6
+
+
+@dataclass(frozen=True)
+class SoftFit:
+    """What one run of soft k-means found."""
+
+    centers: Floats
+    """Shape (n_clusters, n_features)."""
+    objective: float
+    """The free energy of the rows for ``centers``."""
+    inertia: float
+    """Of the rows' nearest centres, as a hard fit has it."""
+    weights: Floats
+    """Sums of responsibilities for ``centers``, shape (n_clusters,)."""
+    n_iter: int
+    converged: bool
+    cluster_sizes: exact.Ints
+    """Rows of which each cluster has the largest responsibility."""
+    history: list[dict[str, Any]]
+    """Per iteration: the objective of the centres that it began with, the Frobenius norm of the
+    centres' shift, passes so far."""
+
+    @property
+    def cost(self) -> float:
+        """What restarts are compared by."""
+        return self.objective
+
+
+@dataclass
+class SoftProgression:
+    """How far a run has come: the driver's truth, from which it can go on anywhere."""
+
+    centers: Floats
+    history: list[dict[str, Any]] = field(default_factory=list)
+    converged: bool = False
+
+    def to_state(self) -> dict[str, Any]:
+        """For a checkpoint, after an iteration. Nothing in it is ever changed in place."""
+        return vars(self) | {"history": list(self.history)}
+
+
+def choose_precision(
+    session: Session, scale: Scale, centers: Floats, beta: float, metric: str
+) -> str:
+    """float32 where it serves the first rows' first step as well as float64."""
+    if math.isinf(beta):
+        return "float64"
+    grids = _grids(session, scale, centers, Softness(beta, metric))
+    job = Agreement(centers, beta, metric, scale.frame, grids)
+    return "float32" if session.reduce(job, "precision", [0]) <= TOLERATED else "float64"
+
+
+def _grids(session: Session, scale: Scale, centers: Floats, softness: Softness) -> SoftGrids:
+    k, d = centers.shape
+    return soft_grids(session.cut.n_rows, d, k, scale.reach, softness, scale.frame)
+
+
+def soften(
+    session: Session,
+    scale: Scale,
+    run: SoftProgression,
+    softness: Softness,
+    *,
+    max_iter: int,
+    tol: float,
+    keep: Callable[[dict[str, Any]], None] | None = None,
+) -> SoftFit:
+    """Iterate until the Frobenius norm of the centres' shift is below ``tol``, or ``max_iter``.
+
+    With ``tol=0`` only centres that repeat stop it. ``keep`` is given the state after every
+    iteration.
+    """
+    grids = _grids(session, scale, run.centers, softness)
+    while len(run.history) < max_iter and not run.converged:
+        job = Soften(run.centers, softness, scale.frame, grids)
+        total = session.reduce(job, f"iteration {len(run.history) + 1}")
+        new, _ = soft_centers(total, run.centers, grids, scale.frame)
+        shift = _shift(new, run.centers, scale)
+        run.history.append({
+            "iteration": len(run.history) + 1,
+            "objective": free_energy(total, softness, grids, scale.frame),
+            "shift": shift,
+            "passes": session.passes,
+        })  # fmt: skip
+        run.converged = shift == 0 or shift < tol
+        run.centers = new
+        session.progress.event("iteration", run.history[-1])
+        if keep is not None:
+            keep(run.to_state())
+    return settle(session, scale, run, softness)
+
+
+def settle(session: Session, scale: Scale, run: SoftProgression, softness: Softness) -> SoftFit:
+    """One pass that makes all that is said of the rows belong to the last centres."""
+    grids = _grids(session, scale, run.centers, softness)
+    soft = Soften(run.centers, softness, scale.frame, grids, None)
+    grid = scale.moments.sum_grid
+    hard = Assign(run.centers, None, 0, scale.frame, grid, state_kind=None)
+    total, found = session.reduce(Together((soft, hard)), "labels")
+    return SoftFit(
+        run.centers,
+        free_energy(total, softness, grids, scale.frame),
+        exact.inertia(scale.total_squares, found.sums, found.counts, run.centers, grid),
+        _weights(total, grids),
+        len(run.history),
+        run.converged,
+        found.counts,
+        run.history,
+    )
+
+
+def objective_of(data: Dataset, centers: Floats, softness: Softness) -> float:
+    """The free energy of any rows for given centres."""
+    rows = soft_rows(data.n_features, len(centers))
+    with data.session() as session:
+        session.recut(aligned(data.cut, rows, data.nbytes // data.n_rows))
+        scale = scale_of(data.known_moments(session))
+        grids = _grids(session, scale, centers, softness)
+        total = session.reduce(Soften(centers, softness, scale.frame, grids, None), "objective")
+    return free_energy(total, softness, grids, scale.frame)
+
+
+def _weights(total: SoftPartial, grids: SoftGrids) -> Floats:
+    return exact.rounded(total.weights, grids.weights)
+
+
+def _shift(new: Floats, old: Floats, scale: Scale) -> float:
+    """Frobenius norm, of differences in units in which their squares do not vanish."""
+    exponent = scale.moments.exponent
+    return math.ldexp(float(np.linalg.norm(np.ldexp(new - old, -exponent))), exponent)

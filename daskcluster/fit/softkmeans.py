@@ -1,0 +1,173 @@
+"""`SoftKMeans`: the estimator of soft k-means over rows of any size."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from daskcluster.errors import InputError
+from daskcluster.fit.data import Dataset, array_dataset, dataset
+from daskcluster.fit.estimator import Clusterer, is_number, one_of
+from daskcluster.fit.options import Options
+from daskcluster.fit.run import Fit
+from daskcluster.fit.soft import SoftFit, objective_of
+from daskcluster.kernels.outputs import Membership
+from daskcluster.kernels.soft import METRICS, Softness
+from daskcluster.plan import Cut, aligned, soft_rows
+
+PRECISIONS = ("auto", "float32", "float64")
+
+
+class SoftKMeans(Clusterer):
+    """Soft k-means: every row belongs to every cluster, by ``softmax(-beta * distance)``.
+
+    A centre is the mean of all rows, weighted by their responsibilities. The same rows, options
+    and seed give the same bits whatever the chunks, workers, scheduler and budget, on machines
+    with the same NumPy, BLAS and instructions.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+    beta : float, default=1.0
+        Stiffness, above 0, in units of 1 / distance: the larger, the harder. ``inf`` is hard
+        k-means, in which a cluster without rows keeps its centre.
+    metric : {'euclidean', 'sqeuclidean'}, default='euclidean'
+        The distance; for its square the objective never rises.
+    init : {'k-means++', 'random'}, array of shape (n_clusters, n_features) or callable, \
+            default='k-means++'
+        A callable is given ``(X, n_clusters, random_state)`` and returns centres.
+    n_init : 'auto' or int, default='auto'
+        Restarts, of which the one with the least objective is kept. 'auto' is 10 for 'random' and
+        callables and 1 for the others.
+    max_iter : int, default=300
+    tol : float, default=1e-4
+        Stop when the Frobenius norm of the centres' shift is below ``tol``, in the unit of the
+        data; with 0, only when the centres repeat.
+    verbose : int, default=0
+        1 shows progress on stderr.
+    random_state : int, RandomState instance or None, default=None
+    precision : {'auto', 'float32', 'float64'}, default='auto'
+        Of products and exponentials. 'auto' is float32 where the first step of the first rows
+        stays within 1e-6 of that of float64.
+    memory_budget : int, str or None, default=None
+        Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
+        reads every block anew, None takes a share of the memory. No result depends on it.
+
+    Attributes
+    ----------
+    cluster_centers_ : float64 ndarray of shape (n_clusters, n_features)
+    labels_ : int32 ndarray or dask Array of shape (n_samples,)
+        Clusters of the largest responsibility: the nearest centres. Lazy unless fitted to an array.
+    objective_ : float
+        Free energy of the rows for ``cluster_centers_``:
+        ``-1/beta * sum(log(sum(exp(-beta * distance))))``.
+    inertia_ : float
+        Sum of squared distances of the rows to their nearest centres, rounded once.
+    cluster_weights_ : float64 ndarray of shape (n_clusters,)
+        Sums of responsibilities.
+    cluster_sizes_ : int64 ndarray of shape (n_clusters,)
+        Rows of each label.
+    precision_ : str
+        The precision that was used.
+    n_iter_ : int
+    converged_ : bool
+        False when ``max_iter`` ended the fit.
+    history_ : list of dict
+        Per iteration: iteration, objective, shift, passes.
+    passes_ : float
+        Bytes decoded / bytes of the data; 0 for arrays in memory.
+    seed_ : int
+        What the random draws were keyed by.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where ``X`` has column names that are strings.
+
+    References
+    ----------
+    MacKay, *Information Theory, Inference, and Learning Algorithms*, Cambridge 2003, section 20.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import SoftKMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> soft = SoftKMeans(n_clusters=2, beta=1.0, random_state=0).fit(X)
+    >>> sorted(soft.cluster_centers_[:, 0].round(2).tolist())
+    [1.0, 10.0]
+    >>> soft.predict_proba([[5.5, 2.0]]).round(2)
+    array([[0.5, 0.5]])
+    """
+
+    _saved: ClassVar[tuple[str, ...]] = (*Clusterer._saved, "objective_", "precision_")
+    _arrays: ClassVar[dict[str, str]] = Clusterer._arrays | {"cluster_weights_": "float64"}
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        beta: float = 1.0,
+        metric: str = "euclidean",
+        init: Any = "k-means++",
+        n_init: Any = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: Any = None,
+        precision: str = "auto",
+        memory_budget: int | str | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.beta = beta
+        self.metric = metric
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.precision = precision
+        self.memory_budget = memory_budget
+
+    def predict_proba(self, X: Any) -> Any:
+        """Responsibilities, shape (n_samples, n_clusters); each row sums to 1.
+
+        In the precision of the fit, lazy unless ``X`` is an array.
+        """
+        X = self._checked(X)
+        function = Membership(self.cluster_centers_, self.softness_)
+        dtype = self.softness_.dtype
+        return self._apply(X, function, dtype, len(self.cluster_centers_), self._recut)
+
+    def _recut(self, data: Dataset) -> Cut:
+        """Blocks of whole runs of rows, which one product covers."""
+        rows = soft_rows(data.n_features, len(self.cluster_centers_))
+        return aligned(data.cut, rows, data.nbytes // data.n_rows)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the free energy of ``X`` for the fitted centres."""
+        X = self._checked(X)
+        if isinstance(X, np.ndarray):
+            return -objective_of(array_dataset(X), self.cluster_centers_, self.softness_)
+        with dataset(X) as data:
+            return -objective_of(data, self.cluster_centers_, self.softness_)
+
+    @property
+    def softness_(self) -> Softness:
+        """How the fitted model turns distances into responsibilities."""
+        return Softness(float(self.beta), self.metric, self.precision_)
+
+    def _options(self, X: Any, seed: int | None) -> Options:
+        if not is_number(self.beta) or not self.beta > 0:
+            raise InputError(f"beta={self.beta!r} should be a number > 0, or inf")
+        return Options(
+            **self._shared_options(X, seed),
+            beta=float(self.beta),
+            metric=one_of("metric", self.metric, METRICS),
+            precision=one_of("precision", self.precision, PRECISIONS),
+        )
+
+    def _adopt_more(self, fit: Fit) -> None:
+        assert isinstance(fit.best, SoftFit)
+        assert fit.precision is not None
+        self.objective_ = fit.best.objective
+        self.cluster_weights_ = fit.best.weights
+        self.precision_ = fit.precision
