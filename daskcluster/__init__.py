@@ -5,7 +5,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from daskcluster.assess import evaluate, open_labels, predict_labels
+    from daskcluster.assess import (
+        calinski_harabasz_score,
+        davies_bouldin_score,
+        evaluate,
+        open_labels,
+        open_responsibilities,
+        predict_labels,
+        predict_responsibilities,
+        silhouette_score,
+    )
     from daskcluster.convert import convert_idx, convert_npy
     from daskcluster.errors import (
         BudgetError,
@@ -35,22 +44,30 @@ __all__ = [
     "SoftKMeans",
     "Store",
     "StoreError",
+    "calinski_harabasz_score",
     "contingency_matrix",
     "convert_idx",
     "convert_npy",
+    "davies_bouldin_score",
     "evaluate",
     "fit_model",
     "gini_index",
     "load_model",
     "open_labels",
+    "open_responsibilities",
     "open_store",
     "predict_labels",
+    "predict_responsibilities",
     "purity_score",
+    "silhouette_score",
 ]
 
 # Imported when asked for: a worker needs the kernels, and neither the estimators nor scikit-learn.
 _HOMES = {
-    "daskcluster.assess": "evaluate open_labels predict_labels",
+    "daskcluster.assess": (
+        "calinski_harabasz_score davies_bouldin_score evaluate open_labels "
+        "open_responsibilities predict_labels predict_responsibilities silhouette_score"
+    ),
     "daskcluster.convert": "convert_idx convert_npy",
     "daskcluster.errors": (
         "BudgetError ClusterLost DaskClusterError EngineError "

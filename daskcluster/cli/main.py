@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from daskcluster import __version__
-from daskcluster.assess import evaluate, predict_labels
+from daskcluster.assess import evaluate, predict_labels, predict_responsibilities
 from daskcluster.cli.common import Output, printing
 from daskcluster.cli.running import running
 from daskcluster.cli.show import (
@@ -26,9 +26,11 @@ from daskcluster.convert import convert_idx, convert_npy
 from daskcluster.demo import run_demo
 from daskcluster.engine import parse_bytes
 from daskcluster.errors import DaskClusterError, InputError, Stopped
-from daskcluster.fit import KMeans, fit_model, load_model
+from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
 from daskcluster.fit.estimator import INITS
 from daskcluster.fit.kmeans import ALGORITHMS
+from daskcluster.fit.softkmeans import PRECISIONS
+from daskcluster.kernels.soft import METRICS
 from daskcluster.store import CODECS
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
@@ -144,6 +146,10 @@ def info(path: str, output: Output) -> None:
 @click.option(
     "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
 )
+@click.option("--soft", is_flag=True, help="Soft k-means: rows belong to clusters by degrees.")
+@click.option("--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1.")
+@click.option("--metric", type=click.Choice(METRICS), help="With --soft; default euclidean.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="With --soft; default auto.")
 @click.option(
     "--init", default="k-means++", show_default=True, metavar="NAME|FILE.npy",
     help=f"{' or '.join(INITS)}, or a file of centres.",
@@ -155,12 +161,13 @@ def info(path: str, output: Output) -> None:
 )  # fmt: skip
 @click.option(
     "--tol", type=click.FloatRange(0), default=1e-4, show_default=True,
-    help="Squared shift, in mean variances, that ends a fit; 0: when centres repeat.",
+    help="Squared shift, in mean variances, that ends a fit; with --soft the shift, as the data "
+    "is; 0: when centres repeat.",
 )  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given."
 )
-@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), help="Default auto; not with --soft.")
 @click.option(
     "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
 )
@@ -190,12 +197,14 @@ def fit(
     \b
     Example:
       daskcluster fit mnist.zarr model --k 10 --seed 0 --workers 2
+      daskcluster fit mnist.zarr soft --k 10 --soft --beta 0.1 --max-iter 100
     """
     if options["memory_budget"] is not None:
         parse_bytes(options["memory_budget"])
-    kmeans = KMeans(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
+    kind = _kind(options)
+    estimator = kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
     fitted = fit_model(
-        kmeans, store, model, resume=resume, overwrite=overwrite, progress=output.progress
+        estimator, store, model, resume=resume, overwrite=overwrite, progress=output.progress
     )
     facts = fit_facts(fitted)
     output.result(facts, fit_lines(facts, model))
@@ -205,20 +214,22 @@ def fit(
 @click.argument("model")
 @click.argument("store")
 @click.argument("out")
-@click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@click.option("--proba", is_flag=True, help="Responsibilities of a soft model, not labels.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of the same kind.")
 @_RESUME
 @printing
 @running
 def predict(
-    model: str, store: str, out: str, output: Output, overwrite: bool, resume: bool
+    model: str, store: str, out: str, output: Output, proba: bool, overwrite: bool, resume: bool
 ) -> None:
-    """Write the cluster of every row of STORE to OUT.
+    """Write the cluster of every row of STORE to OUT, or with --proba every cluster's share in it.
 
     \b
     Example:
       daskcluster predict model mnist.zarr labels.zarr
     """
-    facts = predict_labels(
+    write = predict_responsibilities if proba else predict_labels
+    facts = write(
         load_model(model), store, out, overwrite=overwrite, resume=resume,
         progress=output.progress,
     )  # fmt: skip
@@ -239,6 +250,20 @@ def evaluate_(model: str, store: str, output: Output) -> None:
     """
     facts = evaluate(load_model(model), store, progress=output.progress)
     output.result(facts, evaluate_lines(facts))
+
+
+def _kind(options: dict[str, Any]) -> type[Any]:
+    """The estimator that the options are of; they are left with what it takes."""
+    soft = options.pop("soft")
+    others = ("algorithm",) if soft else ("beta", "metric", "precision")
+    if any([options.pop(name) is not None for name in others]):
+        raise click.UsageError(
+            "--algorithm is not for --soft" if soft
+            else "--beta, --metric and --precision need --soft"
+        )  # fmt: skip
+    for name in [name for name, value in options.items() if value is None]:
+        del options[name]
+    return SoftKMeans if soft else KMeans
 
 
 def _init(init: str) -> Any:

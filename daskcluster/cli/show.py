@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from daskcluster.assess import LABELS_FORMAT, describe_labels
-from daskcluster.fit import KMeans, load_model, read_model
+from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT, describe_prediction
+from daskcluster.fit import SoftKMeans, load_model, read_model
 from daskcluster.fit.model import is_model_folder
 from daskcluster.store import Store, open_store
 from daskcluster.store.reading import root_attributes
@@ -41,12 +41,13 @@ def store_facts(store: Store) -> dict[str, Any]:
     }
 
 
-def labels_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `info` prints of labels that `predict` wrote."""
-    facts = describe_labels(path)
-    array = f"{os.fspath(path)}/build-{facts['build']}/labels"
+def prediction_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `info` prints of what `predict` wrote."""
+    facts = describe_prediction(path)
+    kind = facts["format"].removeprefix("daskcluster-")
+    array = f"{os.fspath(path)}/build-{facts['build']}/{kind}"
     plain = {k: v for k, v in facts.items() if not k.startswith("format")}
-    return {"kind": "labels", "path": os.fspath(path), "array": array, **plain}
+    return {"kind": kind, "path": os.fspath(path), "array": array, **plain}
 
 
 def model_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,12 +68,13 @@ def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     if is_model_folder(path):
         return model_facts(path)
     attributes = root_attributes(os.fspath(path))
-    if isinstance(attributes, dict) and attributes.get("format") == LABELS_FORMAT:
-        return labels_facts(path)
+    kinds = (LABELS_FORMAT, RESPONSIBILITIES_FORMAT)
+    if isinstance(attributes, dict) and attributes.get("format") in kinds:
+        return prediction_facts(path)
     return store_facts(open_store(path))
 
 
-def fit_facts(model: KMeans) -> dict[str, Any]:
+def fit_facts(model: Any) -> dict[str, Any]:
     """The contract of ``fit --json``."""
     init = model.init
     if not isinstance(init, str):
@@ -83,16 +85,29 @@ def fit_facts(model: KMeans) -> dict[str, Any]:
         "n_clusters": len(model.cluster_centers_),
         "n_iter": model.n_iter_,
         "inertia": model.inertia_,
-        "objective": None,
+        "objective": getattr(model, "objective_", None),
         "converged": model.converged_,
         "passes": model.passes_,
         "seconds": model.seconds_,
         "seed": model.seed_,
         "init": init,
-        "algorithm": model.algorithm,
+        "algorithm": getattr(model, "algorithm", None),
+        **_soft_facts(model),
         "cluster_sizes": model.cluster_sizes_.tolist(),
         "history": model.history_,
         "build": model.build_,
+    }
+
+
+def _soft_facts(model: Any) -> dict[str, Any]:
+    if not isinstance(model, SoftKMeans):
+        return {}
+    softness = model.softness_
+    return {
+        "beta": None if np.isinf(softness.beta) else softness.beta,  # JSON has no infinity
+        "metric": softness.metric,
+        "precision": softness.precision,
+        "cluster_weights": model.cluster_weights_.tolist(),
     }
 
 
@@ -113,22 +128,33 @@ def fit_lines(facts: dict[str, Any], model: str) -> list[str]:
     return [
         f"{model}: k={facts['n_clusters']}, {end} after {_many(facts['n_iter'], 'iteration')}, "
         f"data decoded {facts['passes']:.1f} times, {facts['seconds']:.2f} s",
-        f"inertia {facts['inertia']!r}, seed {facts['seed']}",
+        f"{_cost(facts)}, seed {facts['seed']}",
         f"cluster sizes {' '.join(str(n) for n in facts['cluster_sizes'])}",
     ]
 
 
+def _cost(facts: dict[str, Any]) -> str:
+    inertia = f"inertia {facts['inertia']!r}"
+    return inertia if facts["objective"] is None else f"objective {facts['objective']!r}, {inertia}"
+
+
 def predict_lines(facts: dict[str, Any]) -> list[str]:
+    if "cluster_weights" in facts:
+        weights = " ".join(f"{weight:.1f}" for weight in facts["cluster_weights"])
+        shape = f"{facts['n_rows']:,} x {facts['n_clusters']:,} responsibilities"
+        return [f"{facts['array']}: {shape}, {facts['dtype']}", f"cluster weights {weights}"]
     sizes = " ".join(str(n) for n in facts["cluster_sizes"])
     return [f"{facts['array']}: {facts['n_rows']:,} labels", f"cluster sizes {sizes}"]
 
 
 def evaluate_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{'inertia':20}{facts['inertia']!r}"]
+    if facts["objective"] is not None:
+        lines.append(f"{'objective':20}{facts['objective']!r}")
     lines += [f"{name:20}{facts[name]:.6f}" for name in _SCORES if facts[name] is not None]
+    lines[0] += "   (less is better, as for gini and davies_bouldin; for other scores more is)"
     if facts["contingency"] is None:
         return [*lines, "no labels in this store, so no other scores: convert with --labels FILE"]
-    lines[0] += "   (less is better, as for gini; for the others more is)"
     return [*lines, "", "clusters (rows) by classes (columns)", *_contingency_lines(facts)]
 
 

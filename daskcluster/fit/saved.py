@@ -114,7 +114,9 @@ def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
         params["init"] = centers
     kind = _ESTIMATORS[description["estimator"]]
     # JSON has no infinity.
-    model: Clusterer = kind(**{k: float(v) if v == "inf" else v for k, v in params.items() if k != "init"})
+    model: Clusterer = kind(
+        **{k: float(v) if v == "inf" else v for k, v in params.items() if k != "init"}
+    )
     model.init = params["init"]
     for name in kind._saved:
         setattr(model, name, fitted[name])

@@ -85,6 +85,18 @@ def _grids(session: Session, scale: Scale, centers: Floats, softness: Softness) 
     return soft_grids(session.cut.n_rows, d, k, scale.reach, softness, scale.frame)
 
 
+def energy_job(n_rows: int, scale: Scale, centers: Floats, softness: Softness) -> Soften:
+    """One pass without state, from which `finish_energy` makes the free energy."""
+    k, d = centers.shape
+    grids = soft_grids(n_rows, d, k, scale.reach, softness, scale.frame)
+    return Soften(centers, softness, scale.frame, grids, None)
+
+
+def finish_energy(job: Soften, total: SoftPartial) -> float:
+    """The free energy of all rows, in units of the data."""
+    return free_energy(total, job.softness, job.grids, job.frame)
+
+
 def soften(
     session: Session,
     scale: Scale,
@@ -145,9 +157,8 @@ def objective_of(data: Dataset, centers: Floats, softness: Softness) -> float:
     with data.session() as session:
         session.recut(aligned(data.cut, rows, data.nbytes // data.n_rows))
         scale = scale_of(data.known_moments(session))
-        grids = _grids(session, scale, centers, softness)
-        total = session.reduce(Soften(centers, softness, scale.frame, grids, None), "objective")
-    return free_energy(total, softness, grids, scale.frame)
+        job = energy_job(data.n_rows, scale, centers, softness)
+        return finish_energy(job, session.reduce(job, "objective"))
 
 
 def _weights(total: SoftPartial, grids: SoftGrids) -> Floats:

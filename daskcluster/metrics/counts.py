@@ -44,8 +44,14 @@ def count(table: NDArray[np.integer[Any]]) -> Counts:
     if not table.any():
         raise InputError("the table holds no rows of known class, so it has no score")
     k, c = np.nonzero(table)
-    cells = python_integers(table[k, c])
-    rows, columns = _sums(cells, k, table.shape[0]), _sums(cells, c, table.shape[1])
+    return margins(python_integers(table[k, c]), k, c, table.shape)
+
+
+def margins(
+    cells: NDArray[Any], k: NDArray[np.intp], c: NDArray[np.intp], shape: tuple[int, ...]
+) -> Counts:
+    """Of the filled cells, at rows ``k`` and columns ``c``: Python numbers in an object array."""
+    rows, columns = _sums(cells, k, shape[0]), _sums(cells, c, shape[1])
     return Counts(cells.sum(), rows[rows > 0], columns[columns > 0], cells, rows[k], columns[c])
 
 

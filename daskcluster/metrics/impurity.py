@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskcluster.metrics.counts import count, python_integers
+from daskcluster.metrics.counts import Counts, count, python_integers
 
 
 def purity(table: NDArray[np.integer[Any]]) -> float:
@@ -69,7 +69,11 @@ def gini(table: NDArray[np.integer[Any]]) -> float:
     >>> gini(np.array([[3, 1], [0, 4]]))
     0.1875
     """
-    counts = count(table)
+    return gini_of(count(table))
+
+
+def gini_of(counts: Counts) -> float:
+    """The same of counts, or of weights in their place."""
     # n_k (1 - sum_c p_kc^2) = sum_c n_kc (n_k - n_kc) / n_k: no cancellation in pure clusters.
     mixed = counts.cells * (counts.cell_rows - counts.cells) / counts.cell_rows
     return math.fsum(mixed) / counts.total

@@ -44,9 +44,7 @@ def normalized_mutual_info(table: NDArray[np.integer[Any]]) -> float:
     >>> round(normalized_mutual_info(np.array([[3, 1], [0, 4]])), 4)
     0.5616
     """
-    known = _information(count(table))
-    mean_entropy = (known.of_clusters + known.of_classes) / 2
-    return known.mutual / mean_entropy if mean_entropy else 1.0
+    return information_scores(count(table))["nmi"]
 
 
 def homogeneity(table: NDArray[np.integer[Any]]) -> float:
@@ -76,8 +74,7 @@ def homogeneity(table: NDArray[np.integer[Any]]) -> float:
     >>> homogeneity(np.array([[3, 0], [2, 0], [0, 4]]))
     1.0
     """
-    known = _information(count(table))
-    return known.mutual / known.of_classes if known.of_classes else 1.0
+    return information_scores(count(table))["homogeneity"]
 
 
 def completeness(table: NDArray[np.integer[Any]]) -> float:
@@ -107,8 +104,7 @@ def completeness(table: NDArray[np.integer[Any]]) -> float:
     >>> completeness(np.array([[3, 2, 0], [0, 0, 4]]))
     1.0
     """
-    known = _information(count(table))
-    return known.mutual / known.of_clusters if known.of_clusters else 1.0
+    return information_scores(count(table))["completeness"]
 
 
 def v_measure(table: NDArray[np.integer[Any]]) -> float:
@@ -138,8 +134,21 @@ def v_measure(table: NDArray[np.integer[Any]]) -> float:
     >>> v_measure(np.array([[3, 0], [0, 4]]))
     1.0
     """
-    h, c = homogeneity(table), completeness(table)
-    return 2 * h * c / (h + c) if h + c else 0.0
+    return information_scores(count(table))["v_measure"]
+
+
+def information_scores(counts: Counts) -> dict[str, float]:
+    """All of them, of counts or of weights in their place."""
+    known = _information(counts)
+    mean_entropy = (known.of_clusters + known.of_classes) / 2
+    h = known.mutual / known.of_classes if known.of_classes else 1.0
+    c = known.mutual / known.of_clusters if known.of_clusters else 1.0
+    return {
+        "nmi": known.mutual / mean_entropy if mean_entropy else 1.0,
+        "homogeneity": h,
+        "completeness": c,
+        "v_measure": 2 * h * c / (h + c) if h + c else 0.0,
+    }
 
 
 def _information(counts: Counts) -> _Information:

@@ -1,0 +1,21 @@
+"""What a fitted model is worth: labels and responsibilities written out, and scores."""
+
+from daskcluster.assess.evaluate import evaluate
+from daskcluster.assess.predict import predict_labels, predict_responsibilities
+from daskcluster.assess.separation import (
+    calinski_harabasz_score,
+    davies_bouldin_score,
+    silhouette_score,
+)
+from daskcluster.assess.written import open_labels, open_responsibilities
+
+__all__ = [
+    "calinski_harabasz_score",
+    "davies_bouldin_score",
+    "evaluate",
+    "open_labels",
+    "open_responsibilities",
+    "predict_labels",
+    "predict_responsibilities",
+    "silhouette_score",
+]

@@ -1,0 +1,100 @@
+"""All scores of a model on a store: against its classes, and those that need none."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from daskcluster.assess.predict import check_features
+from daskcluster.assess.separation import Gather, assessing, gather_of, separation_scores
+from daskcluster.engine import Progress
+from daskcluster.fit import KMeans, SoftKMeans
+from daskcluster.fit.data import Dataset, store_dataset
+from daskcluster.fit.soft import energy_job, finish_energy
+from daskcluster.kernels import exact
+from daskcluster.kernels.softtable import SoftTable
+from daskcluster.kernels.spread import Labelling
+from daskcluster.kernels.together import Together
+from daskcluster.metrics import score_table
+from daskcluster.metrics.soft import soft_adjusted_rand, soft_scores
+from daskcluster.store import Store, open_store
+from daskcluster.survey import Scale, scale_of
+
+
+def evaluate(
+    model: KMeans | SoftKMeans,
+    store: str | os.PathLike[str] | Store,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Scores of a model on a store; the rows are read once where they fit the memory, else twice.
+
+    For a soft model gini, nmi, homogeneity, completeness and v_measure are those of its
+    responsibilities (see `metrics.soft_scores`), ari is Brouwer's; purity, fowlkes_mallows,
+    contingency and the scores without classes are of the clusters of largest responsibility.
+
+    Returns
+    -------
+    dict
+        n_rows, n_clusters, inertia; purity, gini, ari, nmi, homogeneity, completeness, v_measure,
+        fowlkes_mallows, contingency and class_names where the store has labels, else None;
+        silhouette (for squared Euclidean distance), calinski_harabasz and davies_bouldin, None
+        where they are not defined; objective and soft_contingency of a soft model; passes.
+    """
+    store = open_store(store)
+    data = store_dataset(store, with_labels=store.has_labels)
+    n_clusters = check_features(model, data)
+    names = store.info.class_names
+    with assessing(data, n_clusters, progress) as session:
+        scale = scale_of(data.known_moments(session))
+        labelling = Labelling(model.cluster_centers_, scale.frame)
+        job = gather_of(data, scale, labelling, n_clusters, len(names or ()))
+        more = _soft_jobs(model, data, scale, len(names or ()))
+        found, *soft = session.reduce(Together((job, *more)), "evaluate")
+        separation = separation_scores(session, data, scale, job, found)
+        passes = session.passes
+    table = found.table
+    scores = score_table(np.zeros((1, 1), np.int64) if table is None else table).as_dict()
+    return {
+        "n_rows": data.n_rows,
+        "n_clusters": n_clusters,
+        "inertia": _inertia(scale, job, found),
+        **scores,
+        **separation,
+        "contingency": None if table is None else table.tolist(),
+        "class_names": None if names is None else list(names),
+        **_soft_facts(more, soft, table),
+        "passes": passes,
+    }
+
+
+def _inertia(scale: Scale, job: Gather, found: Any) -> float:
+    centers = job.labelling.centers
+    assert centers is not None
+    hard = found.hard
+    return exact.inertia(scale.total_squares, hard.sums, hard.counts, centers, job.grid)
+
+
+def _soft_jobs(
+    model: KMeans | SoftKMeans, data: Dataset, scale: Scale, n_classes: int
+) -> list[Any]:
+    """The objective of a soft model, and its responsibilities by class."""
+    if not isinstance(model, SoftKMeans):
+        return []
+    centers, softness = model.cluster_centers_, model.softness_
+    jobs: list[Any] = [energy_job(data.n_rows, scale, centers, softness)]
+    if n_classes:
+        jobs.append(SoftTable(centers, softness, scale.frame, data.n_rows, n_classes))
+    return jobs
+
+
+def _soft_facts(jobs: list[Any], found: list[Any], table: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"objective": None, "soft_contingency": None}
+    if jobs:
+        facts["objective"] = finish_energy(jobs[0], found[0])
+    if len(jobs) > 1 and table.any():
+        shares, bonds = jobs[1].finish(found[1])
+        facts |= soft_scores(shares)
+        facts["ari"] = soft_adjusted_rand(bonds, table.sum(axis=0))
+        facts["soft_contingency"] = shares.tolist()
+    return facts

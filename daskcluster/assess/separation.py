@@ -1,0 +1,262 @@
+"""Scores that need no true classes: exact, out of core, in two reductions over the rows.
+
+The first finds the clusters' means and how far their rows lie from them, the second what only
+these tell: silhouettes, and distances that are no squares. Blocks that fit the memory stay decoded
+between the two, so that the data is read once.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.assess.written import open_labels
+from daskcluster.engine import Reader, Session
+from daskcluster.engine.lazy import is_dask_array
+from daskcluster.errors import BudgetError, InputError
+from daskcluster.fit.budget import spend_on_blocks
+from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Floats
+from daskcluster.kernels.hard import HardPartial, merge_hard, moved
+from daskcluster.kernels.spread import (
+    Clusters,
+    Labelling,
+    Separation,
+    clusters_of,
+    distance_grid,
+    spread_sums,
+)
+from daskcluster.metrics import contingency_table, merge_tables
+from daskcluster.metrics.separation import calinski_harabasz, davies_bouldin
+from daskcluster.plan import Block, Grid, aligned, soft_rows
+from daskcluster.survey import Scale, scale_of
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Partial of `Gather`; all parts add."""
+
+    hard: HardPartial
+    spread: exact.Ints
+    """Sums of squared distances from the clusters' points, limbs (2, n_clusters)."""
+    table: npt.NDArray[np.int64] | None
+    """Contingency table (n_clusters, n_classes), None without classes."""
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Reduction: what the clusters' rows add up to."""
+
+    labelling: Labelling
+    points: Floats
+    """A point near each cluster, in the frame, shape (n_clusters, n_features)."""
+    grid: Grid
+    """Of the sums."""
+    spread_grid: Grid
+    n_classes: int = 0
+    state_kind = None
+
+    @property
+    def partial_nbytes(self) -> int:
+        """Bytes of the sums of one partial."""
+        return self.grid.n_limbs * self.points.nbytes
+
+    def step(self, batch: Batch, state: None) -> tuple[Gathered, None]:
+        labels, k = self.labelling.of(batch), len(self.points)
+        hard = moved(batch.rows, None, labels, k, self.grid)
+        frame = self.labelling.frame
+        spread = spread_sums(batch, labels, self.points, frame, self.spread_grid)
+        table = None
+        if self.n_classes:
+            assert batch.labels is not None
+            table = contingency_table(labels, batch.labels, k, self.n_classes)
+        return Gathered(hard, spread, table), None
+
+    def merge(self, a: Gathered, b: Gathered) -> Gathered:
+        table = None if a.table is None or b.table is None else merge_tables(a.table, b.table)
+        return Gathered(merge_hard(a.hard, b.hard), exact.carry(a.spread + b.spread), table)
+
+
+def gather_of(
+    data: Dataset, scale: Scale, labelling: Labelling, n_clusters: int, n_classes: int = 0
+) -> Gather:
+    """The first reduction; without centres the clusters' points are the middle of the data."""
+    frame, grid = scale.frame, scale.moments.sum_grid
+    middle = frame.middle_of(data.n_features)
+    points = np.broadcast_to(middle, (n_clusters, data.n_features))
+    if labelling.centers is not None:
+        points = frame.rows64(labelling.centers)
+    spread = distance_grid(data.n_rows, data.n_features, scale.reach)
+    return Gather(labelling, np.ascontiguousarray(points), grid, spread, n_classes)
+
+
+def separation_scores(
+    session: Session, data: Dataset, scale: Scale, job: Gather, found: Gathered
+) -> dict[str, float | None]:
+    """silhouette, calinski_harabasz and davies_bouldin; None where they are not defined."""
+    clusters = _clusters(scale, job, found)
+    names = ("silhouette", "calinski_harabasz", "davies_bouldin")
+    if not 2 <= len(clusters.counts) < data.n_rows:
+        return dict.fromkeys(names)
+    second = Separation(job.labelling, clusters, data.n_rows, scale.reach)
+    sums = session.reduce(second, "silhouette")
+    silhouette = exact.rounded(sums.silhouettes, second.silhouette_grid)[0] / data.n_rows
+    distances = exact.rounded(sums.distances, second.distances_grid)
+    scores = (
+        float(silhouette),
+        calinski_harabasz(clusters.counts, clusters.means, clusters.spreads),
+        davies_bouldin(clusters.counts, clusters.means, distances),
+    )
+    return dict(zip(names, scores, strict=True))
+
+
+def _clusters(scale: Scale, job: Gather, found: Gathered) -> Clusters:
+    held = found.hard.counts > 0
+    means = job.points.copy()
+    own = exact.mean(found.hard.sums[:, held], found.hard.counts[held], job.grid)
+    means[held] = scale.frame.rows64(own)
+    return clusters_of(found.hard.counts, means, found.spread, job.points, job.spread_grid)
+
+
+@contextmanager
+def assessing(data: Dataset, n_clusters: int, progress: Any = None) -> Iterator[Session]:
+    """A session in blocks of whole runs of rows; what fits the memory is decoded once."""
+    rows = soft_rows(data.n_features, n_clusters)
+    with data.session(progress) as session:
+        session.recut(aligned(data.cut, rows, data.nbytes // data.n_rows))
+        with suppress(BudgetError):
+            session.keep(spend_on_blocks(session, data, n_clusters, None).rows)
+        yield session
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Rows of a reader with labels of one's own."""
+
+    reader: Reader
+    labels: npt.NDArray[np.int32]
+
+    @property
+    def token(self) -> str:
+        return self.reader.token
+
+    @property
+    def in_memory(self) -> bool:
+        return self.reader.in_memory
+
+    def read(self, block: Block) -> Batch:
+        batch: Any = self.reader.read(block)
+        return Batch(batch.start, batch.rows, self.labels[block.start : block.stop])
+
+    def identity(self) -> str:
+        return self.reader.identity()
+
+
+def silhouette_score(X: Any, labels: Any) -> float:
+    """Mean silhouette coefficient for squared Euclidean distance, out of core.
+
+    `sklearn.metrics.silhouette_score` with ``metric='sqeuclidean'``, in two passes over the rows
+    instead of over all pairs of them.
+
+    Parameters
+    ----------
+    X : array-like, dask Array, zarr Array, `Store`, path or URL
+        Shape (n_samples, n_features).
+    labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
+        Any integers.
+
+    Returns
+    -------
+    float
+        From -1 to 1; 1 is best.
+
+    Raises
+    ------
+    InputError
+        Fewer than 2 clusters, or one for each row; labels of another length, or no integers.
+
+    Examples
+    --------
+    >>> from daskcluster import silhouette_score
+    >>> round(silhouette_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1]), 4)
+    0.9875
+    """
+    return _score(X, labels, "silhouette")
+
+
+def calinski_harabasz_score(X: Any, labels: Any) -> float:
+    """Calinski and Harabasz' ratio of dispersions, out of core; as scikit-learn's.
+
+    Parameters and errors as `silhouette_score`; more is better.
+
+    Examples
+    --------
+    >>> from daskcluster import calinski_harabasz_score
+    >>> calinski_harabasz_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1])
+    162.0
+    """
+    return _score(X, labels, "calinski_harabasz")
+
+
+def davies_bouldin_score(X: Any, labels: Any) -> float:
+    """Davies and Bouldin's measure of how alike clusters are, out of core; as scikit-learn's.
+
+    Parameters and errors as `silhouette_score`; less is better.
+
+    Examples
+    --------
+    >>> from daskcluster import davies_bouldin_score
+    >>> round(davies_bouldin_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1]), 4)
+    0.1111
+    """
+    return _score(X, labels, "davies_bouldin")
+
+
+def _score(X: Any, labels: Any, name: str) -> float:
+    if is_array_like(X):
+        return _score_of(array_dataset(_rows(X)), labels, name)
+    with dataset(X) as data:
+        return _score_of(data, labels, name)
+
+
+def _rows(X: Any) -> npt.NDArray[Any]:
+    rows = np.ascontiguousarray(X)
+    if rows.ndim != 2 or not rows.size:
+        raise InputError(f"X has shape {rows.shape}: rows of features are needed")
+    return rows
+
+
+def _score_of(data: Dataset, labels: Any, name: str) -> float:
+    codes, n_clusters = _codes(labels, data)
+    if not 2 <= n_clusters < data.n_rows:
+        raise InputError(
+            f"{n_clusters} clusters of {data.n_rows} rows: a score needs at least 2 clusters, and "
+            "fewer than rows"
+        )
+    data = Dataset(**(vars(data) | {"reader": _Labelled(data.reader, codes)}))
+    with assessing(data, n_clusters) as session:
+        scale = scale_of(data.known_moments(session))
+        job = gather_of(data, scale, Labelling(None, scale.frame), n_clusters)
+        found = session.reduce(job, "clusters")
+        score = separation_scores(session, data, scale, job, found)[name]
+    assert score is not None
+    return score
+
+
+def _codes(labels: Any, data: Dataset) -> tuple[npt.NDArray[np.int32], int]:
+    """Labels as codes from 0 up, and how many there are."""
+    if isinstance(labels, (str, os.PathLike)):
+        labels = open_labels(labels)
+    found = np.asarray(labels.compute() if is_dask_array(labels) else labels)
+    if found.shape != (data.n_rows,) or found.dtype.kind not in "iub":
+        raise InputError(
+            f"labels are {found.dtype} of shape {found.shape}: {data.n_rows} integers are needed"
+        )
+    names, codes = np.unique(found, return_inverse=True)
+    return codes.astype(np.int32), len(names)

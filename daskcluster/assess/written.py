@@ -1,0 +1,83 @@
+"""Labels and responsibilities on disk, read back."""
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.engine.lazy import lazy_rows
+from daskcluster.errors import InputError
+from daskcluster.kernels.batch import Batch
+from daskcluster.plan import Cut
+from daskcluster.store import BuildReader
+from daskcluster.store.layout import plain_path
+from daskcluster.store.reading import BuildArray, root_attributes
+
+LABELS_FORMAT = "daskcluster-labels"
+RESPONSIBILITIES_FORMAT = "daskcluster-responsibilities"
+
+
+def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
+    """All labels that `predict_labels` wrote, shape (n_rows,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, convert_npy, open_labels, predict_labels
+    >>> folder = getfixture("tmp_path")
+    >>> np.save(folder / "rows.npy", np.array([[0.0], [9.0], [8.0]]))
+    >>> store = convert_npy(folder / "rows.npy", folder / "rows.zarr")
+    >>> model = KMeans(2, init=[[0.0], [9.0]]).fit(store)
+    >>> _ = predict_labels(model, store, folder / "labels.zarr")
+    >>> open_labels(folder / "labels.zarr")
+    array([0, 1, 1], dtype=int32)
+    """
+    path = plain_path(path)
+    attributes = describe_prediction(path, LABELS_FORMAT)
+    return BuildArray(path, attributes["build"], "labels").rows(0, attributes["n_rows"])
+
+
+def open_responsibilities(path: str | os.PathLike[str]) -> Any:
+    """What `predict_responsibilities` wrote: a lazy Dask array of shape (n_rows, n_clusters).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import (
+    ...     SoftKMeans, convert_npy, open_responsibilities, predict_responsibilities,
+    ... )
+    >>> folder = getfixture("tmp_path")
+    >>> np.save(folder / "rows.npy", np.array([[0.0], [9.0], [4.5]]))
+    >>> store = convert_npy(folder / "rows.npy", folder / "rows.zarr")
+    >>> model = SoftKMeans(2, init=[[0.0], [9.0]], random_state=0).fit(store)
+    >>> _ = predict_responsibilities(model, store, folder / "shares.zarr")
+    >>> open_responsibilities(folder / "shares.zarr").shape
+    (3, 2)
+    """
+    path = plain_path(path)
+    facts = describe_prediction(path, RESPONSIBILITIES_FORMAT)
+    reader = BuildReader(path, facts["build"], name="responsibilities")
+    cut = Cut(facts["n_rows"], facts["rows_per_chunk"])
+    return lazy_rows(reader, cut, _rows, np.dtype(facts["dtype"]), facts["n_clusters"])
+
+
+def _rows(batch: Batch) -> npt.NDArray[Any]:
+    return batch.rows
+
+
+def describe_prediction(path: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
+    """What labels or responsibilities on disk say of themselves, checked; of one kind, or any."""
+    path = plain_path(path)
+    attributes = root_attributes(path)
+    kinds = (LABELS_FORMAT, RESPONSIBILITIES_FORMAT) if kind is None else (kind,)
+    if not isinstance(attributes, dict) or attributes.get("format") not in kinds:
+        name = "responsibilities" if kind == RESPONSIBILITIES_FORMAT else "labels"
+        proba = " --proba" if kind == RESPONSIBILITIES_FORMAT else ""
+        raise InputError(f"{path} holds no {name}: write them with `daskcluster predict{proba}`")
+    types = {"build": str, "n_rows": int}
+    if attributes["format"] == RESPONSIBILITIES_FORMAT:
+        types |= {"n_clusters": int, "rows_per_chunk": int, "dtype": str}
+    if any(type(attributes.get(name)) is not found for name, found in types.items()):
+        raise InputError(f"{path}: damaged attributes; run `daskcluster predict` again")
+    return attributes
