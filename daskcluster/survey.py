@@ -39,8 +39,10 @@ class Scale:
     @property
     def reach(self) -> int:
         """All elements of rows in the frame are below ``2**reach``."""
-        bound = INTEGER_BOUNDS.get(self.moments.dtype)
-        exponent = self.moments.exponent if bound is None else bound.bit_length()
+        exponent = self.moments.exponent
+        if self.moments.dtype in INTEGER_BOUNDS:
+            # No element's square is more than all squares.
+            exponent = int(self.total_squares).bit_length() // 2 + 1
         return exponent + (self.frame.shift is not None) - self.frame.exponent
 
 

@@ -1,5 +1,6 @@
 """Naive oracles: plain loops over exact fractions. Slow, short, and shaped like the definitions."""
 
+import math
 from collections import namedtuple
 from fractions import Fraction
 
@@ -115,3 +116,44 @@ def lloyd(rows, centers, max_iter, tol, unit, squares):
     totals, counts = sums(rows, labels, k, unit)
     value = inertia(squares, totals, counts, centers)
     return Run(centers, labels, value, len(history), converged, counts, history)
+
+
+# What soft k-means finds: the history holds the objective of every iteration's first centres.
+Soft = namedtuple("Soft", "centers objective n_iter history")
+
+
+def responsibilities(row, centers, beta, metric):
+    """``softmax(-beta * distance)`` of one row, and its free energy: loops over float64."""
+    gaps = [math.fsum((x - c) ** 2 for x, c in zip(row, center, strict=True)) for center in centers]
+    if metric == "euclidean":
+        gaps = [math.sqrt(gap) for gap in gaps]
+    parts = [math.exp(-beta * (gap - min(gaps))) for gap in gaps]
+    whole = math.fsum(parts)
+    return [part / whole for part in parts], min(gaps) - math.log(whole) / beta
+
+
+def soft_step(rows, centers, beta, metric):
+    """The weighted means of all rows, and the free energy that they began with."""
+    shares, energies = zip(
+        *(responsibilities(row, centers, beta, metric) for row in rows), strict=True
+    )
+    new = []
+    for k, center in enumerate(centers):
+        weight = math.fsum(share[k] for share in shares)
+        columns = zip(*rows, strict=True)
+        sums = [math.fsum(s[k] * x for s, x in zip(shares, c, strict=True)) for c in columns]
+        new.append(center if weight < 1e-12 else [total / weight for total in sums])
+    return new, math.fsum(energies)
+
+
+def soft_kmeans(rows, centers, beta, metric, max_iter, tol):
+    """Soft k-means, and the free energy of its last centres."""
+    rows, centers = np.asarray(rows, dtype=np.float64).tolist(), np.asarray(centers).tolist()
+    history, shift = [], np.inf
+    while len(history) < max_iter and shift >= tol:
+        new, energy = soft_step(rows, centers, beta, metric)
+        shift = float(np.linalg.norm(np.subtract(new, centers)))
+        history.append(energy)
+        centers = new
+    _, energy = soft_step(rows, centers, beta, metric)
+    return Soft(np.array(centers), energy, len(history), history)

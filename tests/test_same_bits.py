@@ -3,13 +3,17 @@
 import dask
 import numpy as np
 import pytest
+import zarr
 from distributed import Client, LocalCluster
 
-from daskcluster import KMeans, convert_npy
+from daskcluster import KMeans, SoftKMeans, convert_npy
 from daskcluster.assess import evaluate
 
 N_ROWS = 4999  # not a multiple of any grain
-SCORES = ("inertia", "purity", "gini", "ari", "nmi", "contingency")
+SCORES = (
+    "inertia", "purity", "gini", "ari", "nmi", "contingency", "silhouette", "calinski_harabasz",
+    "davies_bouldin",
+)  # fmt: skip
 
 
 def _columns(rng, n_features):
@@ -80,11 +84,46 @@ def bits(X, scores=True, **options):
     return fields | {"scores": found and {name: found[name] for name in SCORES}}
 
 
+def soft_bits(X, **options):
+    """The same of a soft fit, its responsibilities too."""
+    model = SoftKMeans(n_clusters=9, beta=0.02, random_state=11, tol=0, max_iter=8, **options).fit(
+        X
+    )
+    arrays = [model.labels_, model.predict_proba(X)]
+    labels, shares = (a if isinstance(a, np.ndarray) else a.compute() for a in arrays)
+    history = [{k: v for k, v in entry.items() if k != "passes"} for entry in model.history_]
+    return {
+        "arrays": [
+            a.tobytes() for a in (model.cluster_centers_, labels, shares, model.cluster_weights_)
+        ],
+        "numbers": [model.objective_, model.inertia_, model.n_iter_, model.precision_],
+        "history": history,
+    }
+
+
 def equal(a, b):
     assert {k: v for k, v in a.items() if k != "scores"} == {
         k: v for k, v in b.items() if k != "scores"
     }
     assert a["scores"] is None or b["scores"] is None or a["scores"] == b["scores"]
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_soft_fits_do_not_depend_on_chunks_threads_and_budgets(stores, precision):
+    rows, (small, middle, whole) = stores
+    expected = soft_bits(whole, memory_budget=0, precision=precision)
+    assert soft_bits(rows, precision=precision) == expected
+    for n_threads in (1, 3):
+        with dask.config.set(num_workers=n_threads):
+            assert soft_bits(small, memory_budget="1GiB", precision=precision) == expected
+            assert soft_bits(middle, memory_budget=0, precision=precision) == expected
+
+
+@pytest.mark.parametrize("rows_per_chunk", [7, 500, 4096])
+def test_soft_fits_of_other_peoples_arrays(rows_per_chunk, tmp_path):
+    rows = DATA["uint8"](np.random.default_rng(0))
+    array = zarr.create_array(tmp_path / "a.zarr", data=rows, chunks=(rows_per_chunk, 20))
+    assert soft_bits(array) == soft_bits(rows)
 
 
 def test_chunks_threads_and_budgets_change_no_bit(stores):
@@ -119,6 +158,23 @@ def test_workers_change_no_bit(stores, clusters):
             if n_workers == 2:
                 equal(bits(middle, memory_budget="1GiB"), expected)
                 equal(bits(whole, memory_budget=0), expected)
+
+
+@pytest.mark.parametrize("stores", ["uint8", "20,000 features"], indirect=True)
+def test_soft_fits_do_not_depend_on_workers(stores, clusters):
+    _, (small, middle, whole) = stores
+    expected = soft_bits(whole)
+    scores = evaluate_soft(whole)
+    for cluster in clusters.values():
+        with Client(cluster):
+            assert soft_bits(small, memory_budget=0) == expected
+            assert soft_bits(middle) == expected
+            assert evaluate_soft(small) == scores
+
+
+def evaluate_soft(store):
+    model = SoftKMeans(n_clusters=9, beta=0.02, random_state=11, max_iter=3).fit(store)
+    return {k: v for k, v in evaluate(model, store).items() if k != "passes"}
 
 
 @pytest.mark.parametrize("init", ["random", "k-means++"])

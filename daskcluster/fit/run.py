@@ -80,7 +80,10 @@ def run_fit(
         job = kind(session, data, scale, options, trail, spending)
         about = describe(data, scale, options)
         best = job.run(trail.begin(about))
-        _warn_if_fewer(best, options.n_clusters)
+        if (
+            options.beta is None
+        ):  # soft clusters may share a place, and so have no rows of their own
+            _warn_if_fewer(best, options.n_clusters)
         return Fit(best, session.passes, job.seconds, session.n_tasks, about, job.precision)
 
 

@@ -168,4 +168,6 @@ def _weights(total: SoftPartial, grids: SoftGrids) -> Floats:
 def _shift(new: Floats, old: Floats, scale: Scale) -> float:
     """Frobenius norm, of differences in units in which their squares do not vanish."""
     exponent = scale.moments.exponent
-    return math.ldexp(float(np.linalg.norm(np.ldexp(new - old, -exponent))), exponent)
+    # Not by BLAS, whose threads here would change the last bits.
+    squares = np.square(np.ldexp(new - old, -exponent)).sum()
+    return math.ldexp(math.sqrt(squares), exponent)

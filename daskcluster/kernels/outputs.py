@@ -66,7 +66,7 @@ class Membership:
     def __getstate__(self) -> dict[str, Any]:
         return {"centers": self.centers, "softness": self.softness}
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", over="ignore", invalid="ignore")
     def __call__(self, batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
         rows, (k, d) = _rows(batch), self.centers.shape
         start = batch.start if isinstance(batch, Batch) else 0
@@ -74,7 +74,17 @@ class Membership:
         for run in tiles(start, len(rows), d, k):
             shares, _ = self.responsibilities.of_rows(rows[run])
             out[run] = shares.transpose(0, 2, 1).reshape(-1, k)
+        # Rows so far from the centres that squares overflow in their frame.
+        lost = np.flatnonzero(np.isnan(out.sum(axis=1)))
+        if len(lost):
+            out[lost] = self._by_differences(rows[lost])
         return out
+
+    def _by_differences(self, rows: npt.NDArray[Any]) -> Floats:
+        gaps = cdist(rows.astype(np.float64), self.centers, self.softness.metric)
+        gaps -= gaps.min(axis=1, keepdims=True)
+        shares: Floats = np.exp(-self.softness.beta * gaps)
+        return shares / shares.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)

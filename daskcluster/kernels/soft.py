@@ -28,6 +28,8 @@ from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import Grid, real_grid, small_products, soft_rows
 
 METRICS = ("euclidean", "sqeuclidean")
+# Of the squared distance of a row from the middle of the data.
+_CLOSE = 1e-3
 # A cluster of less weight in all has no place of its own.
 LEAST_WEIGHT = 1e-12
 
@@ -51,10 +53,10 @@ class Softness:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(self.precision)
 
-    def stiffness(self, frame: Frame) -> Any:
-        """``beta`` for distances in the frame, as a number of the precision, and finite."""
+    def stiffness(self, frame: Frame) -> float:
+        """``beta`` for distances in the frame; neither infinite nor 0."""
         beta = math.ldexp(self.beta, min((1 + self.squared) * frame.exponent, 900))
-        return self.dtype.type(min(beta, float(np.finfo(self.dtype).max)))
+        return min(max(beta, 2.0**-900), 2.0**900)
 
 
 class Responsibilities:
@@ -63,9 +65,10 @@ class Responsibilities:
     def __init__(self, centers: Floats, softness: Softness, frame: Frame) -> None:
         self.softness, self._frame = softness, frame
         self._centers, dtype = centers, softness.dtype
-        moved = frame.rows64(centers)
+        self._least, self._most = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+        self._moved = frame.rows64(centers)
         self._middle = frame.middle_of(centers.shape[1])
-        weights = moved - self._middle
+        weights = self._moved - self._middle
         squares = np.einsum("ij,ij->i", weights, weights) + 2 * weights @ self._middle
         self._weights = (-2 * weights).astype(dtype)
         self._squares = squares.astype(dtype)[:, np.newaxis]
@@ -112,7 +115,7 @@ class Responsibilities:
         norms = norms.reshape(runs, 1, -1)
         if not self.softness.squared:
             shares += norms
-            np.maximum(shares, 0, out=shares)
+            self._mend(shares, norms, rows)
             np.sqrt(shares, out=shares)
         least = shares.min(axis=1, keepdims=True)
         energy = float(least.sum(dtype=np.float64))
@@ -124,11 +127,24 @@ class Responsibilities:
             return shares, energy
         beta = self.softness.stiffness(self._frame)
         shares -= least
-        shares *= -beta
+        shares *= -min(max(beta, self._least), self._most)
         np.exp(shares, out=shares)
         totals = shares.sum(axis=1, keepdims=True)
         shares /= totals
-        return shares, energy - float(np.log(totals).sum(dtype=np.float64)) / float(beta)
+        return shares, energy - float(np.log(totals).sum(dtype=np.float64)) / beta
+
+    def _mend(self, squares: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows) -> None:
+        """Compute the squared distances of rows close to a centre by differences.
+
+        The root of a sum in which nearly all cancels would have half of its digits.
+        """
+        close = np.flatnonzero(squares < _CLOSE * norms)
+        if not len(close):
+            return
+        run, k, i = np.unravel_index(close, squares.shape)
+        moved = self._frame.rows64(rows[run * squares.shape[2] + i])
+        moved -= self._moved[k]
+        squares[run, k, i] = np.einsum("ij,ij->i", moved, moved)
 
 
 def tiles(start: int, n_rows: int, n_features: int, n_clusters: int) -> Iterator[slice]:
@@ -187,7 +203,7 @@ def soft_grids(
     """Grids for rows of which all elements in the frame are below ``2**exponent``."""
     farthest = 2 * (exponent + 1) + n_features.bit_length()
     farthest = farthest if softness.squared else farthest // 2 + 1
-    shared = math.log(n_clusters) / float(softness.stiffness(frame)) + 1
+    shared = math.log(n_clusters) / softness.stiffness(frame) + 1
     bound = max(farthest, math.frexp(shared)[1]) + 1
     return SoftGrids(real_grid(n_rows, exponent), real_grid(n_rows, 1), real_grid(n_rows, bound))
 
@@ -214,7 +230,7 @@ class Soften:
     def responsibilities(self) -> Responsibilities:
         return Responsibilities(self.centers, self.softness, self.frame)
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", over="ignore")
     def step(
         self, batch: Batch, state: npt.NDArray[Any] | None
     ) -> tuple[SoftPartial, npt.NDArray[Any]]:

@@ -35,7 +35,7 @@ class SoftTable:
     def responsibilities(self) -> Responsibilities:
         return Responsibilities(self.centers, self.softness, self.frame)
 
-    @np.errstate(under="ignore")
+    @np.errstate(under="ignore", over="ignore")
     def step(self, batch: Batch, state: None) -> tuple[exact.Ints, None]:
         k, d = self.centers.shape
         total = np.zeros((2, 2, k, self.n_classes), dtype=np.int64)

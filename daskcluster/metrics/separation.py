@@ -36,7 +36,7 @@ def calinski_harabasz(
     n, k = int(counts.sum()), len(counts)
     if not 2 <= k < n:
         return None
-    offsets = means - (counts @ means) / n
+    offsets = means - (counts[:, np.newaxis] * means).sum(axis=0) / n
     between = math.fsum(counts * np.einsum("ij,ij->i", offsets, offsets))
     within = math.fsum(counts * spreads)
     return 1.0 if within == 0 else between * (n - k) / (within * (k - 1))
