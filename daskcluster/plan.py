@@ -233,6 +233,15 @@ def soft_rows(n_features: int, n_clusters: int) -> int:
     return min(max(rows, 32), grain_rows(n_features), MOST_SOFT_ROWS)
 
 
+def soft_group(n_features: int, n_clusters: int) -> int:
+    """How many such runs are gone through at once: no bit depends on it, but time does.
+
+    Threads take turns to call NumPy, so a call should be worth it: float64 rows near 12 MiB.
+    """
+    run = soft_rows(n_features, n_clusters)
+    return min(max(12 * MIB // (8 * run * (n_features + n_clusters)), 1), 32)
+
+
 def small_products(n_rows: int, n_features: int, n_clusters: int) -> int:
     """How many products of even runs of rows to make one of; bits depend on it too.
 
@@ -318,9 +327,11 @@ def soft_bytes(
     """
     blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
     tile = soft_rows(n_features, n_clusters)
-    rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 8)
-    tiles = tile * 8 * (2 * n_features + 3 * n_clusters + 8)
-    products = small_products(tile, n_features, n_clusters) * n_clusters * n_features * 8
+    group = soft_group(n_features, n_clusters)
+    rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 24)
+    tiles = group * tile * 8 * (2 * n_features + 3 * n_clusters + 8)
+    products = small_products(tile, n_features, n_clusters) + 3
+    products *= group * n_clusters * n_features * 8
     centers = n_clusters * n_features * 8 * 4
     statistics = (TASKS_PER_THREAD + 7) * 2 * n_clusters * n_features * 8
     return n_threads * (blocks + rows + tiles + products + centers + statistics) + WORKER_OVERHEAD

@@ -176,6 +176,26 @@ def test_measure_memory():
     assert "target 256" in last
 
 
+def test_measure_memory_of_a_soft_fit():
+    options = ("--soft", "--k", 3, "--workers", 1, "--max-iter", 2, "--init", "random")
+    events, last = run("measure_memory", *options)
+    (result,), (account,) = events["result"], events["account"]
+    assert result["over_idle_mb"] * 1e6 < account["bound_bytes"]
+    assert "target 350" in last
+
+
+def test_bench_soft():
+    events, last = run("bench_soft", "--rows", 3000, "--k", 4, "--passes", 3, "--repeats", 2)
+    names = ["soft, float32", "soft, float64", "hard, unpruned", "notebook"]
+    assert [line["name"] for line in events["pass"]] == names
+    for line in events["pass"]:
+        check_spread(line["seconds"], 2)
+    (result,) = events["result"]
+    assert sorted(result["ratios"]) == sorted(names[1:])
+    assert result["floor_seconds"] > 0
+    assert "target 2.5" in last
+
+
 def test_bench_checkpoint():
     events, last = run("bench_checkpoint", "--k", 5, "--repeats", 2, "--max-iter", 3)
     assert [fit["name"] for fit in events["fit"]] == ["without", "with"]

@@ -55,7 +55,7 @@ def test_grid_sums_are_those_of_exact_arithmetic(data):
     table = np.ldexp(np.array(values), exponent)
     total = GridSum((2,), grid)
     for row in table:
-        total.add(row.copy())
+        total.add(row[np.newaxis].copy())
     np.testing.assert_array_equal(total.limbs(), exact.column_sums(table, grid))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
+from daskcluster.kernels.scratch import scratch
 from daskcluster.plan import LIMB_BITS, Grid
 
 # Low limbs are below 2**47 each way, and sums of them below 2**53.
@@ -22,21 +23,25 @@ class GridSum:
         self._large = [np.ldexp(1.5, 52 + exponent) for exponent in (low, high)]
         self._units = [np.ldexp(1.0, -exponent) for exponent in (low, high)]
         self._floats = np.zeros((2, *shape))
-        self._part = np.empty(shape)
         self._limbs = np.zeros((2, *shape), dtype=np.int64)
         self._count = 0
 
     def add(self, values: Floats) -> None:
-        """Add ``values``, which are overwritten; magnitudes below 2**51 units of the upper limb."""
+        """Add arrays, shape (n, *shape) with n up to 32, which are overwritten.
+
+        Magnitudes are below 2**51 units of the upper limb.
+        """
+        self._count += len(values)
+        if self._count > _MOST:
+            self._carry()
+            self._count = len(values)
+        part = scratch("grid", values.shape, np.float64)
         for i in (1, 0):
-            part = np.add(values, self._large[i], out=self._part)
+            np.add(values, self._large[i], out=part)
             part -= self._large[i]
-            self._floats[i] += part
+            self._floats[i] += part.sum(axis=0)
             if i:
                 values -= part
-        self._count += 1
-        if self._count == _MOST:
-            self._carry()
 
     def _carry(self) -> None:
         for i in (0, 1):

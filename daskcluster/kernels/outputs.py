@@ -72,7 +72,7 @@ class Membership:
         start = batch.start if isinstance(batch, Batch) else 0
         out = np.empty((len(rows), k), dtype=self.softness.dtype)
         for run in tiles(start, len(rows), d, k):
-            shares, _ = self.responsibilities.of_rows(rows[run])
+            shares = self.responsibilities.of_rows(rows[run])
             out[run] = shares.transpose(0, 2, 1).reshape(-1, k)
         # Rows so far from the centres that squares overflow in their frame.
         lost = np.flatnonzero(np.isnan(out.sum(axis=1)))
@@ -84,7 +84,8 @@ class Membership:
         gaps = cdist(rows.astype(np.float64), self.centers, self.softness.metric)
         gaps -= gaps.min(axis=1, keepdims=True)
         shares: Floats = np.exp(-self.softness.beta * gaps)
-        return shares / shares.sum(axis=1, keepdims=True)
+        shares /= shares.sum(axis=1, keepdims=True)
+        return shares
 
 
 @dataclass(frozen=True)

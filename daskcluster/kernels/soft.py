@@ -25,7 +25,7 @@ from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.gridsums import GridSum
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.scratch import scratch
-from daskcluster.plan import Grid, real_grid, small_products, soft_rows
+from daskcluster.plan import Grid, real_grid, small_products, soft_group, soft_rows
 
 METRICS = ("euclidean", "sqeuclidean")
 # Of the squared distance of a row from the middle of the data.
@@ -65,7 +65,8 @@ class Responsibilities:
     def __init__(self, centers: Floats, softness: Softness, frame: Frame) -> None:
         self.softness, self._frame = softness, frame
         self._centers, dtype = centers, softness.dtype
-        self._least, self._most = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+        beta, limits = softness.stiffness(frame), np.finfo(dtype)
+        self._factor = -min(max(beta, float(limits.tiny)), float(limits.max))
         self._moved = frame.rows64(centers)
         self._middle = frame.middle_of(centers.shape[1])
         weights = self._moved - self._middle
@@ -93,45 +94,41 @@ class Responsibilities:
         np.maximum(norms, 0, out=norms)
         return norms
 
-    def of_rows(self, rows: Rows) -> tuple[npt.NDArray[Any], float]:
-        """`of` for rows as they are stored."""
-        tile = self.tile(rows)
-        return self.of(tile, self.norms(tile), rows)
+    def of_rows(self, rows: Rows) -> npt.NDArray[Any]:
+        """`of` for rows as they are stored, and nothing else of it."""
+        tile, (k, d) = self.tile(rows), self._centers.shape
+        return self.of(tile, self.norms(tile), rows, small_products(len(rows), d, k))[0]
 
     def of(
-        self, tile: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows
-    ) -> tuple[npt.NDArray[Any], float]:
-        """Responsibilities in a buffer of this thread, and the free energy in the frame.
+        self, tile: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows, runs: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
+        """Responsibilities in a buffer of this thread; what the free energy is made of.
 
-        ``tile`` and ``norms`` are those of ``rows``; shape (n_runs, n_clusters, n_rows / n_runs),
-        for the runs of rows that one product covers.
+        ``tile`` and ``norms`` are those of ``rows``; shape (runs, n_clusters, n_rows / runs), for
+        runs of rows that one product covers. Then each row's least distance, for squares
+        less its norm, and its sum of ``exp(-beta (d - least))``, one in place of n_clusters.
         """
         (k, d), n = self._centers.shape, len(tile)
-        runs = small_products(n, d, k)
         shape = (runs, k, n // runs)
         shares = scratch("shares", shape, tile.dtype)
         np.matmul(self._weights, tile.reshape(runs, -1, d).transpose(0, 2, 1), out=shares)
         shares += self._squares
-        norms = norms.reshape(runs, 1, -1)
         if not self.softness.squared:
+            norms = norms.reshape(runs, 1, -1)
             shares += norms
             self._mend(shares, norms, rows)
             np.sqrt(shares, out=shares)
         least = shares.min(axis=1, keepdims=True)
-        energy = float(least.sum(dtype=np.float64))
-        if self.softness.squared:
-            energy += float(norms.sum(dtype=np.float64))
         if math.isinf(self.softness.beta):
             labels = self._nearest.labels(rows)[0].reshape(runs, 1, -1)
             shares[:] = labels == np.arange(k)[:, np.newaxis]
-            return shares, energy
-        beta = self.softness.stiffness(self._frame)
+            return shares, least, 1.0
         shares -= least
-        shares *= -min(max(beta, self._least), self._most)
+        shares *= self._factor
         np.exp(shares, out=shares)
         totals = shares.sum(axis=1, keepdims=True)
         shares /= totals
-        return shares, energy - float(np.log(totals).sum(dtype=np.float64)) / beta
+        return shares, least, totals
 
     def _mend(self, squares: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows) -> None:
         """Compute the squared distances of rows close to a centre by differences.
@@ -157,14 +154,45 @@ def tiles(start: int, n_rows: int, n_features: int, n_clusters: int) -> Iterator
         yield slice(begin, min(begin + size, n_rows))
 
 
-def _weighted(shares: npt.NDArray[Any], tile: npt.NDArray[Any]) -> Floats:
-    """Sums of rows by responsibility, in a buffer of this thread."""
-    (runs, k, _), d = shares.shape, tile.shape[1]
-    parts = scratch("weighted", (runs, k, d), tile.dtype)
-    np.matmul(shares, tile.reshape(runs, -1, d), out=parts)
-    wide = scratch("weighted64", (k, d), np.float64)
-    np.copyto(wide, parts[0] if runs == 1 else parts.sum(axis=0))
+def _groups(
+    start: int, n_rows: int, n_features: int, n_clusters: int
+) -> Iterator[tuple[slice, int, int]]:
+    """Whole ones of them several at once: the rows, how many runs, and how many products."""
+    size, most = soft_rows(n_features, n_clusters), soft_group(n_features, n_clusters)
+    together: list[slice] = []
+    for run in tiles(start, n_rows, n_features, n_clusters):
+        whole = run.stop - run.start == size
+        if together and (not whole or len(together) == most):
+            yield _group(together, n_features, n_clusters)
+            together = []
+        together.append(run)
+        if not whole:
+            yield _group(together, n_features, n_clusters)
+            together = []
+    if together:
+        yield _group(together, n_features, n_clusters)
+
+
+def _group(runs: list[slice], n_features: int, n_clusters: int) -> tuple[slice, int, int]:
+    each = small_products(runs[0].stop - runs[0].start, n_features, n_clusters)
+    return slice(runs[0].start, runs[-1].stop), len(runs), len(runs) * each
+
+
+def _weighted(shares: npt.NDArray[Any], tile: npt.NDArray[Any], n: int) -> Floats:
+    """Sums of rows by responsibility of each of ``n`` even runs, in a buffer of this thread."""
+    (products, k, _), d = shares.shape, tile.shape[1]
+    parts = scratch("weighted", (products, k, d), tile.dtype)
+    np.matmul(shares, tile.reshape(products, -1, d), out=parts)
+    wide = scratch("weighted64", (n, k, d), np.float64)
+    np.copyto(wide, parts if products == n else parts.reshape(n, -1, k, d).sum(axis=1))
     return wide
+
+
+def _row_sums(shares: npt.NDArray[Any], n: int) -> Floats:
+    """Sums of responsibilities over rows of each of ``n`` even runs, shape (n, n_clusters)."""
+    ones = np.ones(shares.shape[2], dtype=shares.dtype)
+    sums: Floats = (shares @ ones).reshape(n, -1, shares.shape[1]).sum(axis=1, dtype=np.float64)
+    return sums
 
 
 @dataclass(frozen=True)
@@ -235,24 +263,37 @@ class Soften:
         self, batch: Batch, state: npt.NDArray[Any] | None
     ) -> tuple[SoftPartial, npt.NDArray[Any]]:
         k, d = self.centers.shape
-        n = len(batch.rows)
+        n, shared = len(batch.rows), self.responsibilities
         norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
-        sums = GridSum((k, d), self.grids.sums)
-        weights, energies = [], []
-        for run in tiles(batch.start, n, d, k):
-            tile = self.responsibilities.tile(batch.rows[run])
+        sums, weights = GridSum((k, d), self.grids.sums), []
+        least, totals = np.empty((2, n))
+        for at, runs, products in _groups(batch.start, n, d, k):
+            rows = batch.rows[at]
+            tile = shared.tile(rows)
             if state is None:
-                norms[run] = self.responsibilities.norms(tile)
-            shares, energy = self.responsibilities.of(tile, norms[run], batch.rows[run])
-            sums.add(_weighted(shares, tile))
-            weights.append(shares.sum(axis=(0, 2), dtype=np.float64))
-            energies.append([energy])
+                norms[at] = shared.norms(tile)
+            shares, own_least, own_totals = shared.of(tile, norms[at], rows, products)
+            sums.add(_weighted(shares, tile, runs))
+            weights.append(_row_sums(shares, runs))
+            least[at], totals[at] = own_least.ravel(), np.ravel(own_totals)
+        starts = [run.start for run in tiles(batch.start, n, d, k)]
         partial = SoftPartial(
             sums.limbs(),
-            exact.column_sums(np.array(weights), self.grids.weights),
-            exact.column_sums(np.array(energies), self.grids.energy),
+            exact.column_sums(np.concatenate(weights), self.grids.weights),
+            self._energy(least, totals, norms, starts),
         )
         return partial, norms
+
+    def _energy(
+        self, least: Floats, totals: Floats, norms: npt.NDArray[Any], starts: list[int]
+    ) -> exact.Ints:
+        """Of the runs that begin at some rows, as limbs."""
+        if self.softness.squared:
+            least += norms
+        if not math.isinf(self.softness.beta):
+            least -= np.log(totals, out=totals) / self.softness.stiffness(self.frame)
+        energies = np.add.reduceat(least, starts)
+        return exact.column_sums(energies[:, np.newaxis], self.grids.energy)
 
     def merge(self, a: SoftPartial, b: SoftPartial) -> SoftPartial:
         return merge_soft(a, b)

@@ -41,7 +41,7 @@ class SoftTable:
         total = np.zeros((2, 2, k, self.n_classes), dtype=np.int64)
         assert batch.labels is not None
         for run in tiles(batch.start, len(batch.rows), d, k):
-            shares, _ = self.responsibilities.of_rows(batch.rows[run])
+            shares = self.responsibilities.of_rows(batch.rows[run])
             shares = shares.transpose(1, 0, 2).reshape(k, -1).astype(np.float64)
             lengths = np.sqrt(np.einsum("ij,ij->j", shares, shares))
             classes = batch.labels[run][:, np.newaxis] == np.arange(self.n_classes)
