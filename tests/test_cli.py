@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from idx_files import write_idx
 
-from daskcluster import KMeans, __version__, convert_idx, load_model, open_store
+from daskcluster import (
+    KMeans,
+    __version__,
+    convert_idx,
+    load_model,
+    open_responsibilities,
+    open_store,
+)
 from daskcluster.cli import main
 from daskcluster.convert import convert_npy
 from daskcluster.engine import JsonLines, Silent
@@ -28,7 +35,7 @@ FIT_KEYS = {
 EVALUATE_KEYS = {
     "n_rows", "n_clusters", "inertia", "purity", "gini", "ari", "nmi", "homogeneity",
     "completeness", "v_measure", "fowlkes_mallows", "silhouette", "calinski_harabasz",
-    "davies_bouldin", "contingency", "class_names",
+    "davies_bouldin", "contingency", "class_names", "objective", "soft_contingency", "passes",
 }  # fmt: skip
 
 
@@ -92,8 +99,69 @@ def test_evaluate_json(folder, store, capsys):
     for name in labelled:
         assert (facts[name] is None) == (store == "bare")
     for name in ("silhouette", "calinski_harabasz", "davies_bouldin"):
-        assert facts[name] is None
+        assert facts[name] > 0
+    assert facts["objective"] is facts["soft_contingency"] is None
     assert facts["inertia"] == load_model(folder / "model").inertia_
+
+
+SOFT_KEYS = {"beta", "metric", "precision", "cluster_weights"}
+
+
+@pytest.mark.parametrize("beta", ["0.05", "inf"])
+def test_a_soft_fit_and_what_follows(folder, tmp_path, capsys, beta):
+    place, out = tmp_path / "m", tmp_path / "shares"
+    given = ("--soft", "--beta", beta, "--metric", "sqeuclidean", "--precision", "float64")
+    told, _ = run(capsys, "fit", folder / "s", place, "--k", 3, "--seed", 7, *given, "--json")
+    facts = strict_json(told)
+    assert set(facts) == FIT_KEYS | SOFT_KEYS
+    assert facts["algorithm"] is None
+    assert (facts["metric"], facts["precision"]) == ("sqeuclidean", "float64")
+    assert facts["beta"] == (None if beta == "inf" else 0.05)
+    model = load_model(place)
+    assert facts["objective"] == model.objective_
+    told, _ = run(capsys, "predict", place, folder / "s", out, "--proba", "--json")
+    assert strict_json(told)["dtype"] == "float64"
+    np.testing.assert_array_equal(
+        open_responsibilities(out).compute(), model.predict_proba(str(folder / "s")).compute()
+    )
+    scores = strict_json(run(capsys, "evaluate", place, folder / "s", "--json")[0])
+    assert set(scores) == EVALUATE_KEYS
+    assert scores["objective"] == pytest.approx(model.objective_, rel=1e-12)
+    assert np.sum(scores["soft_contingency"]) == pytest.approx(110)
+    for words, path in (("responsibilities", out), ("objective", place)):
+        assert words in run(capsys, "info", path)[0]
+        strict_json(run(capsys, "info", path, "--json")[0])
+    assert "objective" in run(capsys, "evaluate", place, folder / "s")[0]
+    lines, _ = run(capsys, "predict", place, folder / "s", out, "--proba", "--overwrite")
+    assert "110 x 3 responsibilities" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beta", "1"], "need --soft"),
+        (["--metric", "euclidean"], "need --soft"),
+        (["--precision", "float32"], "need --soft"),
+        (["--soft", "--algorithm", "lloyd"], "not for --soft"),
+        (["--soft", "--beta", "0"], "beta=0.0 should be a number > 0"),
+        (["--soft", "--beta", "nan"], "beta=nan"),
+        (["--soft", "--beta", "x"], "not a valid float"),
+        (["--soft", "--metric", "cosine"], "is not one of"),
+        (["--soft", "--init", "best"], "--init best"),
+    ],
+)
+def test_bad_soft_options(folder, tmp_path, capsys, arguments, message):
+    _, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 3, *arguments, code=2)
+    assert message in err
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_hard_model_has_no_responsibilities(folder, tmp_path, capsys):
+    _, err = run(
+        capsys, "predict", folder / "model", folder / "s", tmp_path / "o", "--proba", code=2
+    )
+    assert "hard model" in err
+    assert not (tmp_path / "o").exists()
 
 
 def test_every_command_prints_one_json_object(folder, tmp_path, capsys):
@@ -286,9 +354,8 @@ def test_version(capsys):
     "arguments",
     [
         ["fit", "s", "m", "--k", "2", option]
-        for option in ("--soft", "--weights=w", "--beta=1", "--metric=cosine", "--standardize")
+        for option in ("--weights=w", "--standardize")
     ]
-    + [["predict", "m", "s", "o", "--proba"]]
     + [[name] for name in ("sweep", "plan", "report", "convert text", "convert table")],
     ids=" ".join,
 )  # fmt: skip

@@ -17,8 +17,8 @@ import pytest
 from distributed import Client, get_worker
 from readers import IndexReader
 
-from daskcluster import ClusterLost, KMeans, convert_npy, fit_model
-from daskcluster.engine import Session, connected, members
+from daskcluster import ClusterLost, KMeans, SoftKMeans, convert_npy, fit_model
+from daskcluster.engine import Session, Silent, connected, members
 from daskcluster.errors import EngineError
 from daskcluster.plan import Cut
 
@@ -129,6 +129,24 @@ class Sum:
 
     def merge(self, a, b):
         return a + b
+
+
+def test_a_killed_worker_changes_no_bit_of_a_soft_fit(own_cluster, impatient, rows, store):
+    soft = {"n_clusters": 8, "beta": 0.05, "random_state": 3, "tol": 0, "max_iter": 12}
+    expected = SoftKMeans(**soft).fit(rows)
+    process = next(iter(own_cluster.run(os.getpid).values()))
+    seen = []
+
+    class KillOnce(Silent):
+        def event(self, kind, facts):
+            seen.append(facts["iteration"])
+            if len(seen) == 4:
+                os.kill(process, signal.SIGKILL)
+
+    found = SoftKMeans(**soft).fit(store, progress=KillOnce())
+    assert len(seen) == 12
+    assert found.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+    assert found.objective_ == expected.objective_
 
 
 def _pause(dask_worker):

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
-from daskcluster import KMeans, convert_idx
+from daskcluster import (
+    KMeans,
+    SoftKMeans,
+    calinski_harabasz_score,
+    convert_idx,
+    davies_bouldin_score,
+    silhouette_score,
+)
 from daskcluster.assess import evaluate
 from daskcluster.seeding import take_rows
 
@@ -90,6 +98,44 @@ def test_every_algorithm_gives_the_notebooks_labels(real, algorithm, budget):
     assert _digest(model.labels_.compute()) == reference["labels_sha256"]
     if algorithm == "hamerly":  # with a budget of a fifth of the data
         assert model.passes_ < 0.65 * model.n_iter_
+
+
+SOFT = json.loads((REFERENCE / "soft_kmeans.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", range(5))
+def test_the_soft_figures(real, place):
+    name, store = real
+    reference = [entry for entry in SOFT if entry["data"] == name][place]
+    model = SoftKMeans(
+        reference["k"], beta=reference["beta"], metric=reference["metric"], tol=1e-5,
+        init=_rows(store, reference["init_rows"]), max_iter=100,
+    ).fit(store)  # fmt: skip
+    scores = evaluate(model, store)
+    assert model.n_iter_ == reference["n_iter"]
+    assert scores["purity"] == pytest.approx(reference["purity"], abs=0.0005)
+    assert scores["gini"] == pytest.approx(reference["gini_soft"], abs=0.0005)
+    largest = model.predict_proba(store).max(axis=1).mean().compute()
+    assert largest == pytest.approx(reference["mean_max_resp"], abs=0.0005)
+
+
+@pytest.mark.slow
+def test_scores_without_classes_equal_scikit_learns(real):
+    name, store = real
+    # scikit-learn compares all pairs of them.
+    rows = store.rows(0, 10_000 if name == "mnist" else 2_000)
+    labels = KMeans(10, random_state=0, max_iter=20).fit(rows).labels_
+    X = rows.astype(np.float64)
+    for ours, theirs in (
+        (
+            silhouette_score(rows, labels),
+            metrics.silhouette_score(X, labels, metric="sqeuclidean"),
+        ),
+        (calinski_harabasz_score(rows, labels), metrics.calinski_harabasz_score(X, labels)),
+        (davies_bouldin_score(rows, labels), metrics.davies_bouldin_score(X, labels)),
+    ):
+        assert ours == pytest.approx(theirs, rel=1e-9)
 
 
 @pytest.mark.slow
