@@ -13,7 +13,8 @@ import zarr
 from threadpoolctl import threadpool_info
 
 from daskcluster.engine import Session, TextLine, memory, parse_bytes, tasks
-from daskcluster.engine.memory import MEMORY, OneBlasThread, ProcessMemory
+from daskcluster.engine.blas import OneBlasThread
+from daskcluster.engine.memory import MEMORY, ProcessMemory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Cut

@@ -40,8 +40,8 @@ def folder(tmp_path, monkeypatch, rng):
 
 
 def test_its_commands_run(folder, capsys):
-    commands = [line for line in _fenced("sh")[2].splitlines() if line]
-    assert len(commands) == 5
+    commands = [line for block in _fenced("sh")[2:4] for line in block.splitlines() if line]
+    assert len(commands) == 5 + 3
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"
@@ -54,7 +54,7 @@ def test_its_commands_run(folder, capsys):
 def test_its_three_uses_run(folder):
     """Word for word, in a shell that has job control as a terminal's has."""
     convert = _fenced("sh")[2].splitlines()[0]
-    laptop, cluster, job, scripts = _fenced("sh")[3:]
+    laptop, cluster, job, scripts = _fenced("sh")[4:]
     batch, sbatch, ssh = scripts.splitlines()  # the other two are run in test_batch.py
     assert sbatch.startswith("sbatch ")
     assert "scripts/ssh.sh " in ssh

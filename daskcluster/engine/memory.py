@@ -11,8 +11,7 @@ import time
 from collections import deque
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
+from daskcluster.engine.blas import BLAS
 from daskcluster.engine.protocols import Reader, Rows
 
 IDLE_SECONDS = 600.0
@@ -122,31 +121,4 @@ class ProcessMemory:
             return [run for run, used in self._used.items() if now - used > IDLE_SECONDS]
 
 
-class OneBlasThread:
-    """Limits BLAS to one thread while any run is open in this process, and restores it after.
-
-    The limit is global to a process: set inside tasks it would race, and stick.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holders: set[str] = set()
-        self._limits: Any = None
-
-    def acquire(self, holder: str) -> None:
-        with self._lock:
-            if not self._holders:
-                self._limits = threadpool_limits(limits=1, user_api="blas")
-            self._holders.add(holder)
-
-    def release(self, holder: str) -> None:
-        with self._lock:
-            if holder not in self._holders:
-                return
-            self._holders.discard(holder)
-            if not self._holders:
-                self._limits.restore_original_limits()
-
-
-BLAS = OneBlasThread()
 MEMORY = ProcessMemory()

@@ -10,7 +10,8 @@ from functools import cache, reduce
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from daskcluster.engine.memory import BLAS, MEMORY
+from daskcluster.engine.blas import BLAS
+from daskcluster.engine.memory import MEMORY
 from daskcluster.engine.protocols import Reader, Reduction, Rows
 from daskcluster.plan import Block, Partition
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.engine.blas import blas_build
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
 from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
@@ -96,7 +97,7 @@ def write_model(
         "fitted": fitted,
         "about": about,
         "centers": {"file": name, "sha256": digest},
-        "versions": versions(),
+        "versions": versions() | {"blas": blas_build()},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(description, indent=1, allow_nan=False)
