@@ -46,13 +46,15 @@ class Scale:
         return exponent + (self.frame.shift is not None) - self.frame.exponent
 
 
-def scale_of(moments: Moments) -> Scale:
-    """Sums, variance, and the frame in which products lose least."""
+def scale_of(moments: Moments, *, sparse: bool = False) -> Scale:
+    """Sums, variance, and the frame in which products lose least; sparse rows are not moved."""
     squares, variance = moments.total_squares, moments.total_variance()
     means = moments.means()
     # Shifting costs a subtraction an element: worth it where the offset outweighs the spread.
     offset = squares / moments.n_rows - variance > 4 * variance
     exponent = moments.exponent if abs(moments.exponent) > EASY_EXPONENT else 0
+    if sparse:
+        return Scale(moments, Frame(None, exponent), squares, variance)
     with np.errstate(over="ignore"):
         shift = means.astype(np.float32) if offset else None
     if shift is not None and not np.isfinite(shift).all():

@@ -144,7 +144,7 @@ def sum_up(partials):
 def test_tiles_are_cut_at_absolute_rows(start, n_rows, n_features, n_clusters):
     size = soft_rows(n_features, n_clusters)
     assert grain_rows(n_features) % size == 0
-    runs = list(tiles(start, n_rows, n_features, n_clusters))
+    runs = list(tiles(start, n_rows, size))
     assert [i for run in runs for i in range(run.start, run.stop)] == list(range(n_rows))
     assert all((start + run.start) % size == 0 for run in runs[1:])
     assert all(run.stop - run.start <= size for run in runs)

@@ -18,7 +18,7 @@ from daskcluster.kernels.together import Together
 from daskcluster.metrics import score_table
 from daskcluster.metrics.soft import soft_adjusted_rand, soft_scores
 from daskcluster.store import Store, open_store
-from daskcluster.survey import Scale, scale_of
+from daskcluster.survey import Scale
 
 
 def evaluate(
@@ -46,7 +46,7 @@ def evaluate(
     n_clusters = check_features(model, data)
     names = store.info.class_names
     with assessing(data, n_clusters, progress) as session:
-        scale = scale_of(data.known_moments(session))
+        scale = data.scale(session)
         labelling = Labelling(model.cluster_centers_, scale.frame)
         job = gather_of(data, scale, labelling, n_clusters, len(names or ()))
         more = _soft_jobs(model, data, scale, len(names or ()))

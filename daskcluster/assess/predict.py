@@ -23,7 +23,7 @@ from daskcluster.fit.estimator import Clusterer
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.outputs import Label, Membership
-from daskcluster.plan import CHUNK_BYTES, Cut, aligned, real_grid, soft_rows
+from daskcluster.plan import CHUNK_BYTES, Cut, real_grid
 from daskcluster.store import ArraySpec, Build, BuildReader, Store, building, open_store
 
 Function = Callable[[Batch], npt.NDArray[Any]]
@@ -160,8 +160,7 @@ class _Responsibilities(_Prediction):
 
     @property
     def cut(self) -> Cut:
-        rows = soft_rows(self.data.n_features, self.n_clusters)
-        return aligned(self.data.cut, rows, self.data.nbytes // self.data.n_rows)
+        return self.data.aligned(self.n_clusters)
 
     @property
     def rows_per_chunk(self) -> int:

@@ -34,8 +34,8 @@ from daskcluster.kernels.spread import (
 )
 from daskcluster.metrics import contingency_table, merge_tables
 from daskcluster.metrics.separation import calinski_harabasz, davies_bouldin
-from daskcluster.plan import Block, Grid, aligned, soft_rows
-from daskcluster.survey import Scale, scale_of
+from daskcluster.plan import Block, Grid
+from daskcluster.survey import Scale
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,8 @@ def _clusters(scale: Scale, job: Gather, found: Gathered) -> Clusters:
 @contextmanager
 def assessing(data: Dataset, n_clusters: int, progress: Any = None) -> Iterator[Session]:
     """A session in blocks of whole runs of rows; what fits the memory is decoded once."""
-    rows = soft_rows(data.n_features, n_clusters)
     with data.session(progress) as session:
-        session.recut(aligned(data.cut, rows, data.nbytes // data.n_rows))
+        session.recut(data.aligned(n_clusters))
         with suppress(BudgetError):
             session.keep(spend_on_blocks(session, data, n_clusters, None).rows)
         yield session
@@ -185,7 +184,7 @@ def silhouette_score(X: Any, labels: Any) -> float:
     --------
     >>> from daskcluster import silhouette_score
     >>> round(silhouette_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1]), 4)
-    0.9875
+    0.9876
     """
     return _score(X, labels, "silhouette")
 
@@ -241,7 +240,7 @@ def _score_of(data: Dataset, labels: Any, name: str) -> float:
         )
     data = Dataset(**(vars(data) | {"reader": _Labelled(data.reader, codes)}))
     with assessing(data, n_clusters) as session:
-        scale = scale_of(data.known_moments(session))
+        scale = data.scale(session)
         job = gather_of(data, scale, Labelling(None, scale.frame), n_clusters)
         found = session.reduce(job, "clusters")
         score = separation_scores(session, data, scale, job, found)[name]

@@ -18,6 +18,7 @@ from daskcluster.plan import (
     pairs_bytes,
     projection_bytes,
     soft_bytes,
+    sparse_fit_bytes,
     sum_grid,
 )
 from daskcluster.seeding import take_rows
@@ -58,12 +59,18 @@ def spend(
     block, share = session.cut.rows_per_block, -(-data.n_rows // session.n_processes)
     row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
     needed = fit_bytes(block, block * row_bytes, threads, data.n_features, n_clusters, limbs)
+    if data.sparse:
+        needed = sparse_fit_bytes(
+            block * (data.nbytes // data.n_rows), threads, data.n_features, n_clusters, limbs
+        )
     # Owners of even runs of blocks may hold one block more than others.
     held = share + block
     loops = compiled.has_numba() and compiled.worthwhile(data.n_rows, n_clusters, data.n_features)
+    loops = loops and not data.sparse
     # To compare a row with few centres costs loops less than what proves that it need not be.
     few = loops and n_clusters < FEWEST_PROJECTED
     project = algorithm == "projection" or (algorithm == "auto" and not few)
+    project = project and not data.sparse
     most = n_directions(data.n_features, n_clusters, np.inf) if project else 0
     paired = pairs_bytes(n_clusters) if most and loops else 0
     wanted = held * (row_bytes + (projection_bytes(most) if most else 0) + paired)

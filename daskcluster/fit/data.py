@@ -20,9 +20,21 @@ from daskcluster.engine.lazy import is_dask_array, temporary_directory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import Moments
-from daskcluster.plan import Block, Cut, check_row_type, chunk_rows, cut_blocks
+from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.plan import (
+    SPARSE_GRAIN,
+    Block,
+    Cut,
+    aligned,
+    check_row_type,
+    chunk_rows,
+    cut_blocks,
+    soft_rows,
+    sparse_bytes,
+    sparse_chunk_rows,
+)
 from daskcluster.store import Store, ZarrRows, open_rows, open_store, zarr_array
-from daskcluster.survey import survey
+from daskcluster.survey import Scale, scale_of, survey
 
 _LOG = logging.getLogger("daskcluster")
 
@@ -31,7 +43,8 @@ _LOG = logging.getLogger("daskcluster")
 class ArrayReader:
     """Rows of an array in this process; nothing is decoded or copied."""
 
-    array: npt.NDArray[Any]
+    array: Any
+    """An ndarray, or `SparseRows`."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     in_memory = True
@@ -58,11 +71,28 @@ class Dataset:
     build: str | None = None
     """Build of the store; None for what is not a sealed store."""
     sample_shape: tuple[int, ...] | None = None
+    stored: int | None = None
+    """Elements that sparse rows hold; None for dense ones."""
 
     @property
     def nbytes(self) -> int:
         """Decoded bytes."""
-        return self.n_rows * self.n_features * np.dtype(self.dtype).itemsize
+        itemsize = np.dtype(self.dtype).itemsize
+        if self.stored is None:
+            return self.n_rows * self.n_features * itemsize
+        return sparse_bytes(self.n_rows, self.stored, itemsize)
+
+    def aligned(self, n_clusters: int) -> Cut:
+        """Blocks of whole runs of rows, which one product of soft k-means covers."""
+        if self.sparse:
+            return aligned(self.cut, SPARSE_GRAIN, self.nbytes // self.n_rows)
+        rows = soft_rows(self.n_features, n_clusters)
+        return aligned(self.cut, rows, self.nbytes // self.n_rows)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether blocks hold `SparseRows`."""
+        return self.stored is not None
 
     def session(self, progress: Progress | None = None) -> Session:
         """A session over these rows; it keeps no decoded blocks until it is told to."""
@@ -71,6 +101,10 @@ class Dataset:
     def known_moments(self, session: Session) -> Moments:
         """The moments, found in a counted pass where the store does not have them."""
         return self.moments or survey(session, self.name, self.n_rows, self.dtype)
+
+    def scale(self, session: Session) -> Scale:
+        """What the moments say of the data's size and place."""
+        return scale_of(self.known_moments(session), sparse=self.sparse)
 
 
 def is_array_like(X: Any) -> bool:
@@ -136,12 +170,21 @@ def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
     )
 
 
-def array_dataset(X: npt.NDArray[Any]) -> Dataset:
-    """The rows of an array in memory."""
+def array_dataset(X: Any) -> Dataset:
+    """The rows of an array in memory, or `SparseRows`."""
+    if is_sparse(X):
+        return _sparse_dataset(X)
     n_rows, n_features = X.shape
     rows = min(chunk_rows(n_rows, n_features, X.itemsize), max(1024, n_rows // 16))
     dtype = check_row_type(X.dtype, "X")
     return Dataset("X", n_rows, n_features, dtype, ArrayReader(X), Cut(n_rows, rows))
+
+
+def _sparse_dataset(X: SparseRows) -> Dataset:
+    n_rows, n_features = X.shape
+    rows = sparse_chunk_rows(n_rows, len(X.data), X.dtype.itemsize)
+    dtype, stored = check_row_type(X.dtype, "X"), len(X.data)
+    return Dataset("X", n_rows, n_features, dtype, ArrayReader(X), Cut(n_rows, rows), stored=stored)
 
 
 def zarr_dataset(rows: ZarrRows) -> Dataset:

@@ -5,10 +5,11 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -27,6 +28,7 @@ from daskcluster.fit.model import model_folder, write_model
 from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit, run_fit
 from daskcluster.kernels.outputs import Apply, Distance, Label
+from daskcluster.kernels.sparse import SparseRows
 from daskcluster.plan import ROW_TYPES, Cut
 
 INITS = ("k-means++", "random")
@@ -148,7 +150,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         recut: Callable[[Dataset], Cut] = lambda data: data.cut,
     ) -> Any:  # fmt: skip
         """``function`` of all rows, in blocks of a cut: at once for arrays, lazily for all else."""
-        if isinstance(X, np.ndarray):
+        if in_memory(X):
             data = array_dataset(X)
             with data.session() as session:
                 session.recut(recut(data))
@@ -172,10 +174,12 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             )
         return X
 
-    def _validated(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+    def _validated(self, X: Any, *, reset: bool) -> npt.NDArray[Any] | SparseRows:
         rows = validate_data(
-            self, X, reset=reset, dtype=_ARRAY_TYPES, order="C", accept_sparse=False
+            self, X, reset=reset, dtype=_ARRAY_TYPES, order="C", accept_sparse="csr"
         )
+        if sparse.issparse(rows):
+            return SparseRows.of(rows)
         array: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
         return array
 
@@ -223,12 +227,18 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
+        tags.input_tags.sparse = True
         return tags
 
 
 def _bits(seed: int, restart: int) -> np.random.MT19937:
     """A restart's own stream: one that is gone on with, or done again, draws the same."""
     return np.random.MT19937(np.random.SeedSequence([seed, restart]))
+
+
+def in_memory(X: Any) -> TypeGuard[npt.NDArray[Any] | SparseRows]:
+    """Whether ``X`` is rows that were validated."""
+    return isinstance(X, (np.ndarray, SparseRows))
 
 
 def is_number(value: Any) -> bool:

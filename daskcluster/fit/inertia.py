@@ -4,13 +4,12 @@ from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
-from daskcluster.survey import scale_of
 
 
 def inertia_of(data: Dataset, centers: Floats) -> float:
     """Sum of squared distances to the nearest centre, in exact arithmetic, rounded once."""
     with data.session() as session:
-        scale = scale_of(data.known_moments(session))
+        scale = data.scale(session)
         grid = scale.moments.sum_grid
         job = Assign(centers, None, 0, scale.frame, grid, state_kind=None)
         total = session.reduce(job, "inertia")

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from daskcluster.fit.data import array_dataset, dataset
-from daskcluster.fit.estimator import Clusterer, one_of
+from daskcluster.fit.estimator import Clusterer, in_memory, one_of
 from daskcluster.fit.inertia import inertia_of
 from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit
@@ -104,7 +102,7 @@ class KMeans(Clusterer):
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the inertia of ``X`` against the fitted centres, in exact arithmetic."""
         X = self._checked(X)
-        if isinstance(X, np.ndarray):
+        if in_memory(X):
             return -inertia_of(array_dataset(X), self.cluster_centers_)
         with dataset(X) as data:
             return -inertia_of(data, self.cluster_centers_)

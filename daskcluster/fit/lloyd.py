@@ -83,6 +83,7 @@ def lloyd(
     bounded: bool = True,
     basis: Basis | None = None,
     paired: bool = False,
+    loops: bool = True,
     keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Lloyd:
     """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
@@ -90,12 +91,13 @@ def lloyd(
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
     ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
-    provably keep their label, ``basis`` proves it of more, ``paired`` more often.
+    provably keep their label, ``basis`` proves it of more, ``paired`` more often. ``loops`` are
+    compiled where that pays; for sparse rows there are none.
     """
     grid = scale.moments.sum_grid
     # Labels of another restart must never pass for those of the iteration before.
     clock = restart * (max_iter + 2)
-    compiled = worthwhile(session.cut.n_rows, *run.centers.shape)
+    compiled = loops and worthwhile(session.cut.n_rows, *run.centers.shape)
 
     def assign(title: str) -> HardPartial:
         place = clock + len(run.history) + 1

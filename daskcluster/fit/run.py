@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from daskcluster.engine import Progress, Session
-from daskcluster.errors import BudgetError, Stopped
+from daskcluster.errors import BudgetError, InputError, Stopped
 from daskcluster.fit.budget import Spending, leading_directions, spend, spend_on_blocks
 from daskcluster.fit.checkpoint import NoTrail, State, Trail
 from daskcluster.fit.data import Dataset
@@ -23,9 +23,8 @@ from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, sof
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
 from daskcluster.kernels.soft import Softness
-from daskcluster.plan import aligned, soft_rows
 from daskcluster.seeding import kmeans_plusplus, random_rows
-from daskcluster.survey import Scale, scale_of
+from daskcluster.survey import Scale
 
 _Share = Callable[[Session, Dataset, int, int | str | None], Spending]
 
@@ -75,7 +74,7 @@ def run_fit(
     with saved_at_the_end(trail), data.session(progress) as session:
         spending = _spending(session, data, options, budget)
         session.keep(spending.rows)
-        scale = scale_of(data.known_moments(session))
+        scale = data.scale(session)
         kind = _Hard if options.beta is None else _Soft
         job = kind(session, data, scale, options, trail, spending)
         about = describe(data, scale, options)
@@ -94,8 +93,7 @@ def _spending(
     share: _Share = partial(spend, algorithm=options.algorithm)
     if options.beta is not None:
         share = spend_on_blocks
-        rows = soft_rows(data.n_features, options.n_clusters)
-        session.recut(aligned(session.cut, rows, data.nbytes // data.n_rows))
+        session.recut(data.aligned(options.n_clusters))
     spending = share(session, data, options.n_clusters, budget)
     if not spending.holds_all:
         return spending
@@ -204,7 +202,8 @@ class _Hard(_Job):
         return lloyd(
             self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
             restart=restart, bounded=options.algorithm != "lloyd", basis=self._basis,
-            paired=self._spending.pairs, keep=lambda state: self._keep(lloyd=state, seeds=None),
+            paired=self._spending.pairs, loops=not self._data.sparse,
+            keep=lambda state: self._keep(lloyd=state, seeds=None),
         )  # fmt: skip
 
     @cached_property
@@ -238,9 +237,16 @@ class _Soft(_Job):
         assert options.metric is not None
         if self.precision is None:
             self.precision = options.precision
+            if self._data.sparse and options.precision == "float32":
+                raise InputError("sparse rows have products in float64 alone: precision='float64'")
             if options.precision == "auto":
                 self.precision = choose_precision(
-                    self._session, self._scale, centers, options.beta, options.metric
+                    self._session,
+                    self._scale,
+                    centers,
+                    options.beta,
+                    options.metric,
+                    sparse=self._data.sparse,
                 )
         assert self.precision is not None
         return Softness(options.beta, options.metric, self.precision)

@@ -23,8 +23,7 @@ from daskcluster.kernels.soft import (
     soft_grids,
 )
 from daskcluster.kernels.together import Together
-from daskcluster.plan import aligned, soft_rows
-from daskcluster.survey import Scale, scale_of
+from daskcluster.survey import Scale
 
 # One float32 step may lead so far from a float64 step, in proportion to the centres.
 TOLERATED = 1e-6
@@ -70,10 +69,10 @@ class SoftProgression:
 
 
 def choose_precision(
-    session: Session, scale: Scale, centers: Floats, beta: float, metric: str
+    session: Session, scale: Scale, centers: Floats, beta: float, metric: str, *, sparse: bool
 ) -> str:
     """float32 where it serves the first rows' first step as well as float64."""
-    if math.isinf(beta):
+    if math.isinf(beta) or sparse:
         return "float64"
     grids = _grids(session, scale, centers, Softness(beta, metric))
     job = Agreement(centers, beta, metric, scale.frame, grids)
@@ -153,10 +152,9 @@ def settle(session: Session, scale: Scale, run: SoftProgression, softness: Softn
 
 def objective_of(data: Dataset, centers: Floats, softness: Softness) -> float:
     """The free energy of any rows for given centres."""
-    rows = soft_rows(data.n_features, len(centers))
     with data.session() as session:
-        session.recut(aligned(data.cut, rows, data.nbytes // data.n_rows))
-        scale = scale_of(data.known_moments(session))
+        session.recut(data.aligned(len(centers)))
+        scale = data.scale(session)
         job = energy_job(data.n_rows, scale, centers, softness)
         return finish_energy(job, session.reduce(job, "objective"))
 

@@ -2,17 +2,15 @@
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 from daskcluster.errors import InputError
 from daskcluster.fit.data import Dataset, array_dataset, dataset
-from daskcluster.fit.estimator import Clusterer, is_number, one_of
+from daskcluster.fit.estimator import Clusterer, in_memory, is_number, one_of
 from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit
 from daskcluster.fit.soft import SoftFit, objective_of
 from daskcluster.kernels.outputs import Membership
 from daskcluster.kernels.soft import METRICS, Softness
-from daskcluster.plan import Cut, aligned, soft_rows
+from daskcluster.plan import Cut
 
 PRECISIONS = ("auto", "float32", "float64")
 
@@ -93,8 +91,8 @@ class SoftKMeans(Clusterer):
     >>> soft = SoftKMeans(n_clusters=2, beta=1.0, random_state=0).fit(X)
     >>> sorted(soft.cluster_centers_[:, 0].round(2).tolist())
     [1.0, 10.0]
-    >>> soft.predict_proba([[5.5, 2.0]]).round(2)
-    array([[0.5, 0.5]])
+    >>> soft.predict_proba([[5.5, 2.0]]).round(2).tolist()
+    [[0.5, 0.5]]
     """
 
     _saved: ClassVar[tuple[str, ...]] = (*Clusterer._saved, "objective_", "precision_")
@@ -139,13 +137,12 @@ class SoftKMeans(Clusterer):
 
     def _recut(self, data: Dataset) -> Cut:
         """Blocks of whole runs of rows, which one product covers."""
-        rows = soft_rows(data.n_features, len(self.cluster_centers_))
-        return aligned(data.cut, rows, data.nbytes // data.n_rows)
+        return data.aligned(len(self.cluster_centers_))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the free energy of ``X`` for the fitted centres."""
         X = self._checked(X)
-        if isinstance(X, np.ndarray):
+        if in_memory(X):
             return -objective_of(array_dataset(X), self.cluster_centers_, self.softness_)
         with dataset(X) as data:
             return -objective_of(data, self.cluster_centers_, self.softness_)

@@ -190,7 +190,7 @@ def compare(
         )
     before = np.empty(len(places), dtype=np.int32)
     begins = np.concatenate([[0], np.cumsum(reach.lengths)])
-    for run in nearest.tiles(len(places), rows.shape[1]):
+    for run in nearest.tiles(len(places), rows):
         picked = rows[at[run]]
         tile = nearest.frame.rows32(picked, scratch("tile", picked.shape, np.float32))
         near = reach.centers[begins[run.start] : begins[run.stop]]

@@ -249,6 +249,9 @@ def _lowest_exponent(arrays: Iterable[Floats]) -> int:
 
 def nearest(row: Floats, centers: Floats) -> int:
     """Index of the lowest centre nearest to ``row`` (d,) in exact arithmetic; centers (k, d)."""
+    # A column in which all centres are 0 says nothing of them: of sparse rows most are.
+    some = centers.any(axis=0)
+    row, centers = row[some], centers[:, some]
     exponent = _lowest_exponent((row, centers))
     x, c = _integers(row, exponent), _integers(centers, exponent)
     scores = (c * (c - 2 * x)).sum(axis=1).tolist()
@@ -257,6 +260,8 @@ def nearest(row: Floats, centers: Floats) -> int:
 
 def squared_distance(row: Floats, center: Floats) -> Fraction:
     """``||row - center||^2`` as an exact fraction."""
+    some = (row != 0) | (center != 0)
+    row, center = row[some], center[some]
     exponent = _lowest_exponent((row, center))
     difference = _integers(row, exponent) - _integers(center, exponent)
     return scaled(int((difference * difference).sum()), 2 * exponent)

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.frame import Floats, Frame
+from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.nearest import Labels, Nearest
+from daskcluster.kernels.sparse import SparseRows, is_sparse
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Farthest:
 
     def step(self, batch: Batch, state: None) -> tuple[list[FarRow], None]:
         labels, _ = self.nearest.labels(batch.rows)
-        pick = _candidates(_distances(batch.rows, labels, self.centers), self.n_far)
+        pick = _candidates(*_distances(batch.rows, labels, self.centers), self.n_far)
         pick = _first_of_each(batch.rows, pick, self.n_far)
         far = sorted(_exactly(batch, labels, self.centers, pick), key=_order)[: self.n_far]
         # Copies: a view of one row would keep its whole block in memory.
@@ -55,7 +56,10 @@ class Farthest:
         return sorted(a + b, key=_order)[: self.n_far]
 
 
-def _distances(rows: npt.NDArray[Any], labels: Labels, centers: Floats) -> Floats:
+def _distances(rows: Rows, labels: Labels, centers: Floats) -> tuple[Floats, float]:
+    """Squared distances, and by how much they may be too large, beside parts in 1e12."""
+    if is_sparse(rows):
+        return _sparse_distances(rows, labels, centers)
     distances = np.empty(len(rows))
     size = max((1 << 18) // rows.shape[1], 1)
     for start in range(0, len(rows), size):
@@ -64,30 +68,51 @@ def _distances(rows: npt.NDArray[Any], labels: Labels, centers: Floats) -> Float
         distances[run] = np.einsum("ij,ij->i", difference, difference)
         # Squares that underflow could hide a distance; what may be lost is added.
         distances[run] += np.where(difference.any(axis=1), rows.shape[1] * 2.0**-1022, 0.0)
-    return distances
+    return distances, 0.0
 
 
-def _candidates(distances: Floats, n_far: int) -> npt.NDArray[np.intp]:
-    """Rows that may be among the ``n_far`` farthest and are not at their centre.
+def _sparse_distances(rows: SparseRows, labels: Labels, centers: Floats) -> tuple[Floats, float]:
+    """By products, with as much added as they may have lost."""
+    data, squares = rows.data.astype(np.float64, copy=False), rows.squares()
+    own = np.einsum("ij,ij->i", centers, centers)[labels]
+    products = data * centers[labels[rows.row_of], rows.indices]
+    dots = np.bincount(rows.row_of, weights=products, minlength=len(rows))
+    lost = 1e-10 * (squares + own) + 2.0**-1000  # also where squares vanish
+    return np.maximum(squares + own - 2 * dots, 0) + lost, 2 * float(lost.max(initial=0))
 
-    Differences err by parts in 1e12 at most.
-    """
+
+def _candidates(distances: Floats, slack: float, n_far: int) -> npt.NDArray[np.intp]:
+    """Rows that may be among the ``n_far`` farthest and are not at their centre."""
     cut = np.partition(distances, -n_far)[-n_far] if len(distances) > n_far else 0.0
-    return np.flatnonzero((distances >= cut * (1 - 1e-9)) & (distances > 0))
+    return np.flatnonzero((distances >= cut * (1 - 1e-9) - slack) & (distances > 0))
 
 
-def _first_of_each(
-    rows: npt.NDArray[Any], pick: npt.NDArray[np.intp], n_far: int
-) -> npt.NDArray[np.intp]:
+def _first_of_each(rows: Rows, pick: npt.NDArray[np.intp], n_far: int) -> npt.NDArray[np.intp]:
     """The first ``n_far`` of each value among the candidates: few values tie by millions."""
     if len(pick) <= 8 * n_far:
         return pick
+    if is_sparse(rows):
+        return _first_of_each_sparse(rows, pick, n_far)
     values = np.ascontiguousarray(rows[pick])
     keys = values.view(np.dtype((np.void, values.itemsize * values.shape[1]))).ravel()
     inverse = np.unique(keys, return_inverse=True)[1]
     order = np.argsort(inverse, kind="stable")
     starts = np.searchsorted(inverse[order], inverse[order], side="left")
     return np.sort(pick[order[np.arange(len(order)) - starts < n_far]])
+
+
+def _first_of_each_sparse(
+    rows: SparseRows, pick: npt.NDArray[np.intp], n_far: int
+) -> npt.NDArray[np.intp]:
+    seen: dict[bytes, int] = {}
+    kept = []
+    for i in pick.tolist():
+        run = slice(rows.indptr[i], rows.indptr[i + 1])
+        key = rows.indices[run].tobytes() + rows.data[run].tobytes()
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= n_far:
+            kept.append(i)
+    return np.array(kept, dtype=np.intp)
 
 
 def _exactly(

@@ -61,6 +61,11 @@ def frame_of(centers: Floats) -> Frame:
     return centered(Frame(middle.astype(np.float32) if offset else None, exponent), middle)
 
 
+def unmoved(frame: Frame) -> Frame:
+    """The frame for sparse rows, which lose their zeros when they are moved."""
+    return Frame(None, frame.exponent)
+
+
 def centered(frame: Frame, point: Floats) -> Frame:
     """The frame with its middle at ``point``, given in the coordinates of the rows."""
     with np.errstate(over="ignore", invalid="ignore"):

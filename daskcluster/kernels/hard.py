@@ -12,6 +12,8 @@ from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
+from daskcluster.kernels.sparse import is_sparse
+from daskcluster.kernels.sparse_sums import add_by_cluster
 from daskcluster.plan import Grid, pairs_width
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
@@ -310,8 +312,9 @@ def moved(
             return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0)
         counts = np.bincount(after[picked], minlength=n_clusters)
         counts -= np.bincount(before[picked], minlength=n_clusters)
-    for start in range(0, count, _RUN):
-        run = slice(start, start + _RUN) if picked is None else picked[start : start + _RUN]
+    size = _RUN if not is_sparse(rows) else count
+    for start in range(0, count, max(size, 1)):
+        run = slice(start, start + size) if picked is None else picked[start : start + size]
         sums += _run_sums(
             rows[run] if at is None else rows[at[run]],
             None if before is None else before[run], after[run], n_clusters, grid,
@@ -324,7 +327,16 @@ def _run_sums(
     rows: Rows, before: Labels | None, after: Labels, n_clusters: int, grid: Grid
 ) -> exact.Ints:
     ones = np.ones(len(rows), dtype=np.int64)
+    if is_sparse(rows):
+        labels, signs = (after, ones) if before is None else _twice(before, after)
+        sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
+        return add_by_cluster(sums, rows, labels, signs, grid)
     if before is None:
         return exact.cluster_sums(rows, after, ones, n_clusters, grid)
-    labels, signs = np.stack([after, before], axis=1), np.stack([ones, -ones], axis=1)
-    return exact.cluster_sums(rows, labels, signs, n_clusters, grid)
+    return exact.cluster_sums(rows, *_twice(before, after), n_clusters, grid)
+
+
+def _twice(before: Labels, after: Labels) -> tuple[Labels, exact.Ints]:
+    """Rows leave one cluster and come to another: labels and signs, shape (n, 2)."""
+    signs = np.tile(np.array([1, -1], dtype=np.int64), (len(after), 1))
+    return np.stack([after, before], axis=1), signs

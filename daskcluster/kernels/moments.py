@@ -10,6 +10,8 @@ import numpy.typing as npt
 from daskcluster.errors import InputError
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.sparse import is_sparse
+from daskcluster.kernels.sparse_sums import column_sums
 from daskcluster.plan import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, square_grid, sum_grid
 
 
@@ -31,17 +33,28 @@ class Extremes:
 def largest_magnitude(rows: npt.NDArray[Any], first_row: int, name: str) -> float:
     """``max |x|``; raises `InputError` naming the row for NaN, infinity or a value out of range."""
     limit = INTEGER_BOUNDS.get(rows.dtype.name, LARGEST_MAGNITUDE)
+    if not rows.size:
+        return 0.0
     # Integers are compared as such: as a float64, 2**53 + 1 would pass for 2**53.
     largest = max(rows.max().item(), -rows.min().item())
     if largest <= limit:
         return float(largest)
+    if is_sparse(rows):
+        rows, first_row = _first_bad(rows, first_row, limit)
     wide = rows.astype(np.float64) if rows.dtype.kind == "f" else rows
     bad = ~((wide <= limit) & (wide >= -limit))
     row, column = (int(i) for i in np.argwhere(bad)[0])
     raise InputError(
-        f"{name}: row {first_row + row}, feature {column} is {rows[row, column]}: NaN, infinity "
+        f"{name}: row {first_row + row}, feature {column} is {wide[row, column]}: NaN, infinity "
         f"and magnitudes above {limit:.3g} cannot be clustered; drop or impute such rows"
     )
+
+
+def _first_bad(rows: Any, first_row: int, limit: float) -> tuple[npt.NDArray[Any], int]:
+    """The first row with an element out of range, dense, and its index."""
+    wide = rows.data.astype(np.float64)
+    at = int(rows.row_of[np.flatnonzero(~(np.abs(wide) <= limit))[0]])
+    return rows[at][np.newaxis], first_row + at
 
 
 def exponent_above(largest: float) -> int:
@@ -101,6 +114,8 @@ class SumMoments:
     def step(self, batch: Batch, state: None) -> tuple[tuple[exact.Ints, exact.Ints], None]:
         sums_grid = sum_grid(self.n_rows, self.dtype, self.exponent)
         squares_grid = square_grid(self.n_rows, self.dtype, self.exponent)
+        if is_sparse(batch.rows):
+            return self._of_sparse(batch.rows, sums_grid, squares_grid), None
         total = None
         size = max((1 << 18) // batch.rows.shape[1], 1)
         for start in range(0, len(batch.rows), min(size, 1 << 14)):
@@ -110,11 +125,23 @@ class SumMoments:
         assert total is not None
         return total, None
 
-    def _square_sums(self, values: exact.Floats, grid: Grid) -> exact.Ints:
-        # Squared in units of 2**exponent: the squares of tiny reals would vanish.
+    def _of_sparse(
+        self, rows: Any, sums_grid: Grid, squares_grid: Grid
+    ) -> tuple[exact.Ints, exact.Ints]:
+        values = rows.data.astype(np.float64)
+        square, error, grid = self._squares(values, squares_grid)
+        squares = column_sums(rows, square, grid) + column_sums(rows, error, grid)
+        return column_sums(rows, values, sums_grid), exact.carry(squares)
+
+    def _squares(self, values: exact.Floats, grid: Grid) -> tuple[exact.Floats, exact.Floats, Grid]:
+        """Squares, what they lack, and the grid, in units of ``4**exponent``."""
+        # The squares of tiny reals would vanish.
         unit = np.ldexp(values, -self.exponent)
         grid = Grid(grid.exponent - 2 * self.exponent, grid.n_limbs)
-        square, error = exact.two_product(unit, unit)
+        return *exact.two_product(unit, unit), grid
+
+    def _square_sums(self, values: exact.Floats, grid: Grid) -> exact.Ints:
+        square, error, grid = self._squares(values, grid)
         sums = exact.column_sums(square, grid)
         return exact.carry(sums + exact.column_sums(error, grid)) if error.any() else sums
 

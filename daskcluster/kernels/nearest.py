@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import exact, sparse_nearest
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.scratch import scratch
+from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.kernels.sparse_nearest import TILE_ROWS
 from daskcluster.plan import tile_rows
 
 Labels = npt.NDArray[np.int32]
@@ -64,6 +66,11 @@ class Scores:
         with np.errstate(over="ignore"):
             return tuple(map(kind, (self.slope, self.offset, self.reach, self.away, self.lift)))
 
+    @cached_property
+    def columns(self) -> npt.NDArray[Any]:
+        """The weights with a row a feature: what products of sparse rows go over."""
+        return np.ascontiguousarray(self.weights.T)
+
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """``rows . weights`` in a buffer of this thread."""
         out = scratch("product", (len(rows), len(self.weights)), self.weights.dtype)
@@ -102,8 +109,10 @@ def _move(centers: Floats, frame: Frame) -> _Moved:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _prepare(moved: _Moved, dtype: Any) -> Scores:
+def _prepare(moved: _Moved, dtype: Any, n_terms: int | None = None) -> Scores:
+    """Centres in a precision, for rows of which up to ``n_terms`` elements are not 0."""
     d = moved.weights.shape[1]
+    terms = d if n_terms is None else n_terms
     unit = float(np.finfo(dtype).eps) / 2
     # Gradual underflow or flush to zero costs at most this much an element.
     tiny = float(np.finfo(dtype).tiny)
@@ -112,10 +121,10 @@ def _prepare(moved: _Moved, dtype: Any) -> Scores:
     # The weights are differences: they err in proportion to what was subtracted, once each way.
     weights_error = 2 * 2.0**-53 * moved.subtracted
     # Two units for the rows, two for the weights, four for the last sum and the comparison.
-    gamma = (d + 8) * unit / (1 - (d + 8) * unit)
-    slope = 4 * (gamma * moved.longest + weights_error) * _SAFETY + 2 * d * tiny
+    gamma = (terms + 8) * unit / (1 - (terms + 8) * unit)
+    slope = 4 * (gamma * moved.longest + weights_error) * _SAFETY + 2 * terms * tiny
     offset = 2 * (4 * unit * float(np.abs(squares).max()) + squares_error) * _SAFETY
-    offset += 4 * d * tiny * (1 + moved.longest)
+    offset += 4 * terms * tiny * (1 + moved.longest)
     # An infinite sum is not an error in proportion: far from infinity, or else undecided.
     top = float(np.finfo(dtype).max) / 8
     if float(np.abs(squares).max()) > top:
@@ -173,6 +182,17 @@ class Nearest:
         """And in float64."""
         return _prepare(self._moved, np.float64)
 
+    def sparse(self, n_terms: int) -> Scores:
+        """In float64, for sparse rows with up to so many elements."""
+        size = 1 << n_terms.bit_length()
+        if size not in self._sparse:
+            self._sparse[size] = _prepare(self._moved, np.float64, size)
+        return self._sparse[size]
+
+    @cached_property
+    def _sparse(self) -> dict[int, Scores]:
+        return {}
+
     def labels(self, rows: Rows, norms: Singles | None = None) -> tuple[Labels, Singles]:
         """Labels (n,) int32 and norms (n,) float32 as in `Found`."""
         found = self.find(rows, norms)
@@ -195,7 +215,7 @@ class Nearest:
         norms = norms if norms is not None else np.empty(n, dtype=np.float32)
         found = Found(np.zeros(n, dtype=np.int32), norms, *np.empty((2, n), dtype=np.float32))
         unsure = [np.empty(0, dtype=np.intp)]
-        for run in self.tiles(n, rows.shape[1]):
+        for run in self.tiles(n, rows):
             tile = rows[run] if at is None else rows[at[run]]
             part = None if pairs is None else pairs[run, : len(self.centers)]
             unsure.append(self._label_tile(tile, run, found, known, part) + run.start)
@@ -212,9 +232,9 @@ class Nearest:
         runs = [self._decide(rows[i : i + 1024]) for i in range(0, len(rows), 1024)]
         return np.concatenate(runs) if runs else np.empty(0, dtype=np.intp)
 
-    def tiles(self, n: int, n_features: int) -> list[slice]:
+    def tiles(self, n: int, rows: Rows) -> list[slice]:
         """Runs of rows that stay in cache with their products."""
-        size = tile_rows(n_features, len(self.centers))
+        size = TILE_ROWS if is_sparse(rows) else tile_rows(rows.shape[1], len(self.centers))
         return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -222,6 +242,8 @@ class Nearest:
         self, rows: Rows, run: slice, found: Found, known: bool, pairs: Singles | None
     ) -> npt.NDArray[np.intp]:
         """Fill a run of ``found``; return those of its rows that float32 leaves open."""
+        if is_sparse(rows):
+            return self._label_sparse(rows, run, found, known)
         # What overflows float32 becomes infinite or NaN, which leaves the row open.
         tile = self.frame.rows32(rows, scratch("tile", rows.shape, np.float32))
         norms, scores = found.norms[run], self.single
@@ -242,8 +264,41 @@ class Nearest:
         found.radii[run] = radii_above(norms, best, margin, scores.lift)
         return np.flatnonzero(~sure)
 
+    def _label_sparse(
+        self, rows: SparseRows, run: slice, found: Found, known: bool
+    ) -> npt.NDArray[np.intp]:
+        moved = sparse_nearest.scaled(rows, self.frame)
+        if not known:
+            found.norms[run] = sparse_nearest.norms_above(moved, self.frame)
+        prepared = self.sparse(rows.most_stored)
+        values, margin = sparse_nearest.scores(moved, prepared)
+        found.labels[run], best, second = sparse_nearest.two_best(values)
+        gap = second - best - margin
+        sure = gap > 0
+        found.gaps[run] = np.where(sure, sparse_nearest.downwards(gap), 0)
+        norms = found.norms[run].astype(np.float64)
+        squares = norms * norms + best + prepared.lift + 2 * margin
+        squares += 2.0**-48 * (norms * norms + np.abs(best) + abs(prepared.lift))
+        found.radii[run] = sparse_nearest.upwards(np.sqrt(np.maximum(squares, 0)))
+        return np.flatnonzero(~sure)
+
+    def _near_sparse(self, rows: SparseRows) -> npt.NDArray[np.bool_]:
+        """Which centres float64 cannot tell from the nearest."""
+        prepared = self.sparse(rows.most_stored)
+        values, margin = sparse_nearest.scores(sparse_nearest.scaled(rows, self.frame), prepared)
+        near: npt.NDArray[np.bool_] = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
+        return near
+
     def _decide(self, rows: Rows) -> npt.NDArray[np.intp]:
         """Labels of rows that float32 could not decide: float64 first, then integers."""
+        near = self._near_sparse(rows) if is_sparse(rows) else self._near(rows)
+        labels: npt.NDArray[np.intp] = near.argmax(axis=1)
+        open_rows = np.flatnonzero(near.sum(axis=1) > 1)
+        if len(open_rows):
+            labels[open_rows] = self._decide_exactly(rows[open_rows], near[open_rows])
+        return labels
+
+    def _near(self, rows: Rows) -> npt.NDArray[np.bool_]:
         # The same holds for float64, where rows and centres are hundreds of powers of ten apart.
         with np.errstate(over="ignore", invalid="ignore"):
             moved = self.frame.rows64(rows, scratch("rows64", rows.shape, np.float64))
@@ -251,21 +306,20 @@ class Nearest:
             values = np.multiply(scores.product(moved), -2.0)
             values += scores.squares
             margin = scores.margin(np.sqrt(np.einsum("ij,ij->i", moved, moved)))
-            near = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
-        labels: npt.NDArray[np.intp] = near.argmax(axis=1)
-        open_rows = np.flatnonzero(near.sum(axis=1) > 1)
-        if len(open_rows):
-            labels[open_rows] = self._decide_exactly(rows[open_rows], near[open_rows])
-        return labels
+            near: npt.NDArray[np.bool_] = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
+        return near
 
     def _decide_exactly(self, rows: Rows, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
         # Exact ties mostly come from repeated rows, and integers are slow: each value once.
         seen: dict[bytes, int] = {}
-        for row, candidates in zip(rows, near, strict=True):
+        labels = []
+        for i, candidates in enumerate(near):
+            row = rows[i]
             if (key := row.tobytes()) not in seen:
                 pick = np.flatnonzero(candidates)
                 seen[key] = int(pick[exact.nearest(row.astype(np.float64), self.centers[pick])])
-        return np.array([seen[row.tobytes()] for row in rows], dtype=np.intp)
+            labels.append(seen[key])
+        return np.array(labels, dtype=np.intp)
 
 
 def norm_errors(frame: Frame, n_features: int) -> tuple[np.float32, np.float32, np.float32]:

@@ -10,18 +10,23 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.frame import Floats, frame_of
+from daskcluster.kernels.frame import Floats, frame_of, unmoved
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.kernels.nearest import Labels, Nearest
-from daskcluster.kernels.soft import Responsibilities, Softness, tiles
+from daskcluster.kernels.soft import Responsibilities, Softness, run_rows, tiles
+from daskcluster.kernels.sparse import is_sparse
 
 
-def _rows(batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
-    rows = batch.rows if isinstance(batch, Batch) else np.asarray(batch)
+def _rows(batch: Batch | npt.NDArray[Any]) -> Any:
+    rows: Any = batch.rows if isinstance(batch, Batch) else batch
+    rows = rows if is_sparse(rows) else np.asarray(rows)
     # Of integers only these may be more than float64 holds.
     if rows.size and (rows.dtype.kind == "f" or rows.dtype.name == "int64"):
         largest_magnitude(rows, batch.start if isinstance(batch, Batch) else 0, "X")
     return rows
+
+
+_DENSE_BYTES = 1 << 25  # of sparse rows that are written out at once
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,17 @@ class Label:
     def nearest(self) -> Nearest:
         return Nearest(self.centers, frame_of(self.centers))
 
+    @cached_property
+    def _nearest_of_sparse(self) -> Nearest:
+        return Nearest(self.centers, unmoved(frame_of(self.centers)))
+
     def __getstate__(self) -> dict[str, Any]:
         return {"centers": self.centers}
 
     def __call__(self, batch: Batch | npt.NDArray[Any]) -> Labels:
-        return self.nearest.labels(_rows(batch))[0]
+        rows = _rows(batch)
+        nearest = self._nearest_of_sparse if is_sparse(rows) else self.nearest
+        return nearest.labels(rows)[0]
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,11 @@ class Distance:
     centers: Floats
 
     def __call__(self, batch: Batch | npt.NDArray[Any]) -> Floats:
-        distances: Floats = cdist(_rows(batch).astype(np.float64), self.centers)
-        return distances
+        rows = _rows(batch)
+        size = max(_DENSE_BYTES // (8 * rows.shape[1]), 1) if is_sparse(rows) else max(len(rows), 1)
+        runs = [rows[i : i + size] for i in range(0, len(rows), size)]
+        found = [cdist(run.astype(np.float64), self.centers) for run in runs]
+        return np.concatenate(found) if found else np.empty((0, len(self.centers)))
 
 
 @dataclass(frozen=True)
@@ -63,16 +77,21 @@ class Membership:
     def responsibilities(self) -> Responsibilities:
         return Responsibilities(self.centers, self.softness, frame_of(self.centers))
 
+    @cached_property
+    def _of_sparse(self) -> Responsibilities:
+        return Responsibilities(self.centers, self.softness, unmoved(frame_of(self.centers)))
+
     def __getstate__(self) -> dict[str, Any]:
         return {"centers": self.centers, "softness": self.softness}
 
     @np.errstate(under="ignore", over="ignore", invalid="ignore")
     def __call__(self, batch: Batch | npt.NDArray[Any]) -> npt.NDArray[Any]:
-        rows, (k, d) = _rows(batch), self.centers.shape
+        rows, k = _rows(batch), len(self.centers)
+        shared = self._of_sparse if is_sparse(rows) else self.responsibilities
         start = batch.start if isinstance(batch, Batch) else 0
         out = np.empty((len(rows), k), dtype=self.softness.dtype)
-        for run in tiles(start, len(rows), d, k):
-            shares = self.responsibilities.of_rows(rows[run])
+        for run in tiles(start, len(rows), run_rows(rows, k)):
+            shares = shared.of_rows(rows[run])
             out[run] = shares.transpose(0, 2, 1).reshape(-1, k)
         # Rows so far from the centres that squares overflow in their frame.
         lost = np.flatnonzero(np.isnan(out.sum(axis=1)))

@@ -17,6 +17,8 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.scratch import scratch
+from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.kernels.sparse_nearest import TILE_ROWS, scaled
 from daskcluster.plan import INTEGER_BOUNDS
 
 Weights = npt.NDArray[np.int64]
@@ -176,6 +178,7 @@ def distances(
         below = np.full(len(rows), np.iinfo(np.int64).max)
     out = np.empty((len(rows), len(points)), dtype=np.int64)
     size = max(_RUN_BYTES // (8 * (rows.shape[1] + len(points))), 1)
+    size = TILE_ROWS if is_sparse(rows) else size
     for start in range(0, len(rows), size):
         run = rows[start : start + size]
         out[start : start + size] = _run_distances(run, points, job, below[start : start + size])
@@ -185,6 +188,8 @@ def distances(
 def _run_distances(
     rows: npt.NDArray[Any], points: Floats, job: _Seeding, below: Weights
 ) -> Weights:
+    if is_sparse(rows):
+        return _sparse_distances(rows, points, job, below)
     bound = INTEGER_BOUNDS.get(job.dtype)
     if bound is not None and 4 * rows.shape[1] * bound * bound <= 2**53:
         # Products of such integers, and all their sums, are float64 without rounding.
@@ -194,6 +199,13 @@ def _run_distances(
         return (3 * whole + (1 << job.unit)) // (3 << job.unit)
     x = job.frame.rows64(rows, scratch("rows64", rows.shape, np.float64))
     values, errors = _products(x, job.frame.rows64(points))
+    return _whole(rows, points, values, errors, job, below)
+
+
+def _whole(
+    rows: Any, points: Floats, values: Floats, errors: Floats, job: _Seeding, below: Weights
+) -> Weights:
+    """Squared distances in the frame to whole units, exactly where the error leaves them open."""
     scale = 2 * job.frame.exponent - job.unit
     low = np.floor(np.ldexp(values - errors, scale) + 1 / 3)
     high = np.floor(np.ldexp(values + errors, scale) + 1 / 3)
@@ -203,6 +215,21 @@ def _run_distances(
         distance = exact.squared_distance(rows[i].astype(np.float64), points[j])
         out[i, j] = (distance / Fraction(2) ** job.unit + Fraction(1, 3)) // 1
     return out
+
+
+def _sparse_distances(rows: SparseRows, points: Floats, job: _Seeding, below: Weights) -> Weights:
+    """The same of sparse rows: errors grow with the elements that are stored."""
+    x, y = scaled(rows, job.frame), job.frame.rows64(points)
+    xx, yy = x.squares()[:, np.newaxis], np.einsum("ij,ij->i", y, y)
+    values = x.dot(np.ascontiguousarray(y.T))
+    values *= -2
+    values += xx + yy
+    gamma = (rows.most_stored + 8) * 2.0**-53
+    # The points are dense: their own squares err with all features.
+    wide = (rows.n_features + 8) * 2.0**-53
+    errors = 2.2 * (gamma * (np.sqrt(xx) + np.sqrt(yy)) ** 2 + wide * yy)
+    errors += rows.n_features * 2.0**-1000
+    return _whole(rows, points, values, errors, job, below)
 
 
 def _squares(x: Floats, y: Floats) -> Floats:

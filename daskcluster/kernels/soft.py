@@ -25,11 +25,14 @@ from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.gridsums import GridSum
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.scratch import scratch
-from daskcluster.plan import Grid, real_grid, small_products, soft_group, soft_rows
+from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.kernels.sparse_nearest import scaled
+from daskcluster.plan import SPARSE_GRAIN, Grid, real_grid, small_products, soft_group, soft_rows
 
 METRICS = ("euclidean", "sqeuclidean")
 # Of the squared distance of a row from the middle of the data.
 _CLOSE = 1e-3
+_MENDED = 1 << 22  # elements that are written out for it at once
 # A cluster of less weight in all has no place of its own.
 LEAST_WEIGHT = 1e-12
 
@@ -96,6 +99,8 @@ class Responsibilities:
 
     def of_rows(self, rows: Rows) -> npt.NDArray[Any]:
         """`of` for rows as they are stored, and nothing else of it."""
+        if is_sparse(rows):
+            return self.of_sparse(scaled(rows, self._frame), rows)[0][np.newaxis]
         tile, (k, d) = self.tile(rows), self._centers.shape
         return self.of(tile, self.norms(tile), rows, small_products(len(rows), d, k))[0]
 
@@ -112,16 +117,33 @@ class Responsibilities:
         shape = (runs, k, n // runs)
         shares = scratch("shares", shape, tile.dtype)
         np.matmul(self._weights, tile.reshape(runs, -1, d).transpose(0, 2, 1), out=shares)
+        return self._share(shares, norms.reshape(runs, 1, -1), rows)
+
+    def of_sparse(
+        self, moved: SparseRows, rows: SparseRows
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
+        """The same of sparse rows, given in the frame too: shape (n_clusters, n_rows)."""
+        shares = np.ascontiguousarray(moved.dot(self._columns).T)[np.newaxis]
+        found = self._share(shares, moved.squares()[np.newaxis, np.newaxis], rows)
+        return found[0][0], found[1], found[2]
+
+    @cached_property
+    def _columns(self) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(self._weights.T)
+
+    def _share(
+        self, shares: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Any
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
+        """From products to responsibilities, in place."""
         shares += self._squares
         if not self.softness.squared:
-            norms = norms.reshape(runs, 1, -1)
             shares += norms
             self._mend(shares, norms, rows)
             np.sqrt(shares, out=shares)
         least = shares.min(axis=1, keepdims=True)
         if math.isinf(self.softness.beta):
-            labels = self._nearest.labels(rows)[0].reshape(runs, 1, -1)
-            shares[:] = labels == np.arange(k)[:, np.newaxis]
+            labels = self._nearest.labels(rows)[0].reshape(len(shares), 1, -1)
+            shares[:] = labels == np.arange(shares.shape[1])[:, np.newaxis]
             return shares, least, 1.0
         shares -= least
         shares *= self._factor
@@ -139,14 +161,21 @@ class Responsibilities:
         if not len(close):
             return
         run, k, i = np.unravel_index(close, squares.shape)
-        moved = self._frame.rows64(rows[run * squares.shape[2] + i])
-        moved -= self._moved[k]
-        squares[run, k, i] = np.einsum("ij,ij->i", moved, moved)
+        at, size = run * squares.shape[2] + i, max(_MENDED // rows.shape[1], 1)
+        for j in range(0, len(at), size):
+            some = slice(j, j + size)
+            moved = self._frame.rows64(rows[at[some]])
+            moved -= self._moved[k[some]]
+            squares[run[some], k[some], i[some]] = np.einsum("ij,ij->i", moved, moved)
 
 
-def tiles(start: int, n_rows: int, n_features: int, n_clusters: int) -> Iterator[slice]:
-    """The fixed runs of rows that a block beginning at row ``start`` consists of."""
-    size = soft_rows(n_features, n_clusters)
+def run_rows(rows: Rows, n_clusters: int) -> int:
+    """Rows of one product of soft k-means, for rows like these."""
+    return SPARSE_GRAIN if is_sparse(rows) else soft_rows(rows.shape[1], n_clusters)
+
+
+def tiles(start: int, n_rows: int, size: int) -> Iterator[slice]:
+    """The fixed runs of ``size`` rows that a block beginning at row ``start`` consists of."""
     edge = min(-start % size, n_rows)
     if edge:
         yield slice(0, edge)
@@ -160,7 +189,7 @@ def _groups(
     """Whole ones of them several at once: the rows, how many runs, and how many products."""
     size, most = soft_rows(n_features, n_clusters), soft_group(n_features, n_clusters)
     together: list[slice] = []
-    for run in tiles(start, n_rows, n_features, n_clusters):
+    for run in tiles(start, n_rows, size):
         whole = run.stop - run.start == size
         if together and (not whole or len(together) == most):
             yield _group(together, n_features, n_clusters)
@@ -262,6 +291,8 @@ class Soften:
     def step(
         self, batch: Batch, state: npt.NDArray[Any] | None
     ) -> tuple[SoftPartial, npt.NDArray[Any]]:
+        if is_sparse(batch.rows):
+            return self._of_sparse(batch.start, batch.rows), np.empty(0)
         k, d = self.centers.shape
         n, shared = len(batch.rows), self.responsibilities
         norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
@@ -276,13 +307,31 @@ class Soften:
             sums.add(_weighted(shares, tile, runs))
             weights.append(_row_sums(shares, runs))
             least[at], totals[at] = own_least.ravel(), np.ravel(own_totals)
-        starts = [run.start for run in tiles(batch.start, n, d, k)]
+        starts = [run.start for run in tiles(batch.start, n, soft_rows(d, k))]
         partial = SoftPartial(
             sums.limbs(),
             exact.column_sums(np.concatenate(weights), self.grids.weights),
             self._energy(least, totals, norms, starts),
         )
         return partial, norms
+
+    def _of_sparse(self, start: int, rows: SparseRows) -> SoftPartial:
+        k, d = self.centers.shape
+        moved, shared = scaled(rows, self.frame), self.responsibilities
+        sums, weights = GridSum((k, d), self.grids.sums), []
+        least, totals = np.empty((2, len(rows)))
+        runs = list(tiles(start, len(rows), SPARSE_GRAIN))
+        for run in runs:
+            part = moved[run]
+            shares, own_least, own_totals = shared.of_sparse(part, rows[run])
+            sums.add(np.ascontiguousarray((part.matrix().T @ shares.T).T)[np.newaxis])
+            weights.append(shares.sum(axis=1))
+            least[run], totals[run] = own_least.ravel(), np.ravel(own_totals)
+        return SoftPartial(
+            sums.limbs(),
+            exact.column_sums(np.array(weights), self.grids.weights),
+            self._energy(least, totals, moved.squares(), [run.start for run in runs]),
+        )
 
     def _energy(
         self, least: Floats, totals: Floats, norms: npt.NDArray[Any], starts: list[int]

@@ -8,7 +8,7 @@ import numpy as np
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame
-from daskcluster.kernels.soft import Responsibilities, Softness, tiles
+from daskcluster.kernels.soft import Responsibilities, Softness, run_rows, tiles
 from daskcluster.plan import Grid, real_grid
 
 
@@ -37,10 +37,10 @@ class SoftTable:
 
     @np.errstate(under="ignore", over="ignore")
     def step(self, batch: Batch, state: None) -> tuple[exact.Ints, None]:
-        k, d = self.centers.shape
+        k = len(self.centers)
         total = np.zeros((2, 2, k, self.n_classes), dtype=np.int64)
         assert batch.labels is not None
-        for run in tiles(batch.start, len(batch.rows), d, k):
+        for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
             shares = self.responsibilities.of_rows(batch.rows[run])
             shares = shares.transpose(1, 0, 2).reshape(k, -1).astype(np.float64)
             lengths = np.sqrt(np.einsum("ij,ij->j", shares, shares))

@@ -15,7 +15,9 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.nearest import Labels, Nearest
-from daskcluster.kernels.soft import tiles
+from daskcluster.kernels.soft import run_rows, tiles
+from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.kernels.sparse_nearest import scaled
 from daskcluster.plan import Grid, real_grid
 
 
@@ -40,9 +42,23 @@ class Labelling:
 
 def own_squares(rows: Rows, labels: Labels, points: Floats, frame: Frame) -> Floats:
     """Squared distances in the frame of rows from the point of their label, by differences."""
+    if is_sparse(rows):
+        return _own_squares_sparse(scaled(rows, frame), labels, points)
     moved = frame.rows64(rows)
     moved -= points[labels]
     squares: Floats = np.einsum("ij,ij->i", moved, moved)
+    return squares
+
+
+def _own_squares_sparse(moved: SparseRows, labels: Labels, points: Floats) -> Floats:
+    """By products; where nearly all of them cancels, by differences."""
+    own = np.einsum("ij,ij->i", points, points)[labels]
+    products = moved.data * points[labels[moved.row_of], moved.indices]
+    both = moved.squares() + own
+    squares: Floats = both - 2 * np.bincount(moved.row_of, weights=products, minlength=len(moved))
+    for i in np.flatnonzero(squares < 1e-4 * both).tolist():
+        difference = moved[i] - points[labels[i]]
+        squares[i] = difference @ difference
     return squares
 
 
@@ -64,9 +80,9 @@ def spread_sums(
     batch: Batch, labels: Labels, points: Floats, frame: Frame, grid: Grid
 ) -> exact.Ints:
     """Each cluster's sum of squared distances from a point near it, limbs (2, n_clusters)."""
-    k, d = points.shape
+    k = len(points)
     total = np.zeros((2, k), dtype=np.int64)
-    for run in tiles(batch.start, len(batch.rows), d, k):
+    for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
         squares = own_squares(batch.rows[run], labels[run], points, frame)
         total += sums_by_label(squares, labels[run], k, grid)
     return exact.carry(total)
@@ -119,11 +135,11 @@ class Separation:
         return real_grid(self.n_rows, self.reach + 2 + d.bit_length() // 2)
 
     def step(self, batch: Batch, state: None) -> tuple[SeparationPartial, None]:
-        k, d = self.clusters.means.shape
+        k = len(self.clusters.means)
         labels = self.clusters.codes[self.labelling.of(batch)]
         silhouettes = np.zeros((2, 1), dtype=np.int64)
         distances = np.zeros((2, k), dtype=np.int64)
-        for run in tiles(batch.start, len(batch.rows), d, k):
+        for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
             rows, own = batch.rows[run], labels[run]
             squares = own_squares(rows, own, self.clusters.means, self.labelling.frame)
             found = self._silhouettes(rows, own, squares)
@@ -146,6 +162,8 @@ class Separation:
     def _from_clusters(self, rows: Rows) -> Floats:
         """Mean squared distances of rows from every cluster's rows, shape (n_clusters, n)."""
         frame, means = self.labelling.frame, self.clusters.means
+        if is_sparse(rows):
+            return self._from_clusters_sparse(scaled(rows, frame))
         moved = frame.rows64(rows)
         middle = frame.middle_of(means.shape[1])
         moved -= middle
@@ -153,6 +171,15 @@ class Separation:
         squares = -2 * (weights @ moved.T)
         squares += np.einsum("ij,ij->i", moved, moved)
         squares += np.einsum("ij,ij->i", weights, weights)[:, np.newaxis]
+        np.maximum(squares, 0, out=squares)
+        squares += self.clusters.spreads[:, np.newaxis]
+        return squares
+
+    def _from_clusters_sparse(self, moved: SparseRows) -> Floats:
+        means = self.clusters.means
+        squares = -2 * np.ascontiguousarray(moved.dot(np.ascontiguousarray(means.T)).T)
+        squares += moved.squares()
+        squares += np.einsum("ij,ij->i", means, means)[:, np.newaxis]
         np.maximum(squares, 0, out=squares)
         squares += self.clusters.spreads[:, np.newaxis]
         return squares

@@ -13,6 +13,7 @@ from daskcluster.plan.blocks import (
     MIB,
     SMALLEST_BLOCK_BYTES,
     SMALLEST_CUT,
+    SPARSE_GRAIN,
     TASKS_PER_THREAD,
     Block,
     Cut,
@@ -24,6 +25,8 @@ from daskcluster.plan.blocks import (
     grain_rows,
     n_tasks,
     partitions,
+    sparse_bytes,
+    sparse_chunk_rows,
     within,
 )
 from daskcluster.plan.grids import (
@@ -54,6 +57,7 @@ from daskcluster.plan.memory import (
     read_ahead,
     seed_trials,
     soft_bytes,
+    sparse_fit_bytes,
 )
 from daskcluster.plan.tiles import (
     FEWEST_PROJECTED,
@@ -98,6 +102,7 @@ __all__ = [
     "SMALLEST_CUT",
     "SMALL_PRODUCT",
     "SOFT_STATE_BYTES_PER_ROW",
+    "SPARSE_GRAIN",
     "SQUARE_GRID_BITS",
     "STATE_BYTES_PER_ROW",
     "TASKS_PER_THREAD",
@@ -129,6 +134,9 @@ __all__ = [
     "soft_bytes",
     "soft_group",
     "soft_rows",
+    "sparse_bytes",
+    "sparse_chunk_rows",
+    "sparse_fit_bytes",
     "square_grid",
     "sum_grid",
     "tile_rows",

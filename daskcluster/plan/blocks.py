@@ -16,6 +16,8 @@ SMALLEST_CUT = 16
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
 LARGEST_CHUNK_ROWS = 1 << 19
 TASKS_PER_THREAD = 2
+# The fixed run of sparse rows that one product covers: few sums are made of it, and not too small.
+SPARSE_GRAIN = 4096
 
 
 def grain_rows(n_features: int) -> int:
@@ -41,6 +43,24 @@ def chunk_rows(
     if rows_per_chunk < 1:
         raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
     return grain * -(-rows_per_chunk // grain)
+
+
+def sparse_bytes(n_rows: int, n_stored: int, itemsize: int) -> int:
+    """Bytes of sparse rows: their elements, a column for each, and where rows begin."""
+    return n_stored * (itemsize + 4) + (n_rows + 1) * 8
+
+
+def sparse_chunk_rows(
+    n_rows: int, n_stored: int, itemsize: int, rows_per_chunk: int | None = None
+) -> int:
+    """Rows of a chunk of sparse rows: whole grains near 8 MiB, or the asked-for number of them."""
+    if rows_per_chunk is None:
+        row_bytes = sparse_bytes(n_rows, n_stored, itemsize) // n_rows
+        rows = min(CHUNK_BYTES // max(row_bytes, 1), -(-n_rows // SMALLEST_CUT))
+        return SPARSE_GRAIN * max(-(-rows // SPARSE_GRAIN), 1)
+    if rows_per_chunk < 1:
+        raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
+    return SPARSE_GRAIN * -(-rows_per_chunk // SPARSE_GRAIN)
 
 
 @dataclass(frozen=True)

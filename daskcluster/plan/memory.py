@@ -53,6 +53,22 @@ def fit_bytes(
     return n_threads * (blocks + rows + tiles + centers + statistics) + WORKER_OVERHEAD
 
 
+def sparse_fit_bytes(
+    block_bytes: int, n_threads: int, n_features: int, n_clusters: int, n_limbs: int
+) -> int:
+    """The same for sparse rows: in proportion to what is stored, and to the centres.
+
+    Per thread the blocks as before, and what becomes of one: its elements as float64 and as limbs,
+    each with its place; scores of a run of rows. The centres now and before with what is prepared
+    of them, and sums.
+    """
+    blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
+    elements = block_bytes // 12 * 8 * (3 + 2 * n_limbs)
+    scores = 8192 * n_clusters * 8 * 3
+    centers = n_clusters * n_features * 8 * (8 + (TASKS_PER_THREAD + 2) * n_limbs)
+    return n_threads * (blocks + elements + scores + centers) + WORKER_OVERHEAD
+
+
 def soft_bytes(
     block_rows: int, block_bytes: int, n_threads: int, n_features: int, n_clusters: int
 ) -> int:

@@ -1,0 +1,71 @@
+"""`nearest` for sparse rows: float64 products, whose errors grow with the elements stored.
+
+Of many features few are stored in a row; the bound for float32 would be as wide as the gaps, and
+the product is not what takes the time.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels.frame import Floats, Frame, Singles
+from daskcluster.kernels.sparse import SparseRows
+
+TILE_ROWS = 8192  # rows whose scores are held at once
+_DOWN, _UP = 1 - 2.0**-22, 1 + 2.0**-22
+_TINY = 2.0**-62
+
+
+def scaled(rows: SparseRows, frame: Frame) -> SparseRows:
+    """Rows in the frame, float64; sparse rows are never shifted."""
+    data = rows.data.astype(np.float64, copy=False)
+    return rows.with_data(np.ldexp(data, -frame.exponent) if frame.exponent else data)
+
+
+def lengths_above(rows: SparseRows) -> Floats:
+    """Upper bounds on the rows' norms."""
+    error = (rows.most_stored + 8) * 2.0**-53
+    lengths: Floats = np.sqrt(rows.squares()) * (1 + error) + _TINY
+    return lengths
+
+
+def norms_above(rows: SparseRows, frame: Frame) -> Singles:
+    """Upper bounds on the rows' distances from the frame's middle, float32."""
+    lengths, middle = lengths_above(rows), frame.middle_of(rows.n_features)
+    own = float(middle @ middle)
+    error = 4 * (rows.n_features + 8) * 2.0**-53
+    squares = lengths * lengths - 2 * rows.dot(middle) + own
+    squares += error * (lengths * lengths + own)
+    return upwards(np.sqrt(np.maximum(squares, 0)))
+
+
+def upwards(values: Floats) -> Singles:
+    """float32 numbers that are not less."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values * _UP + _TINY, dtype=np.float32)
+
+
+def downwards(values: Floats) -> Singles:
+    """float32 numbers that are not more than these, where they are positive."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values * _DOWN - _TINY, dtype=np.float32)
+
+
+def two_best(values: Floats) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """The place of the lowest score of each row, it, and the next; infinite for a single centre."""
+    labels = values.argmin(axis=1)
+    at = np.arange(len(values))
+    best = values[at, labels]
+    values[at, labels] = np.inf
+    second = values.min(axis=1)
+    values[at, labels] = best
+    return labels, best, second
+
+
+def scores(rows: SparseRows, prepared: Any) -> tuple[Floats, Floats]:
+    """Scores of rows in the frame and all centres, and by how much two of them must differ."""
+    values = rows.dot(prepared.columns)
+    values *= -2
+    values += prepared.squares
+    return values, prepared.margin(lengths_above(rows))
