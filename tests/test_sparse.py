@@ -1,5 +1,6 @@
 """Sparse rows give what dense rows give: the same bits of hard fits, soft ones to rounding."""
 
+import dask
 import numpy as np
 import pytest
 from hypothesis import given

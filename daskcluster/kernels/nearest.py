@@ -264,6 +264,7 @@ class Nearest:
         found.radii[run] = radii_above(norms, best, margin, scores.lift)
         return np.flatnonzero(~sure)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _label_sparse(
         self, rows: SparseRows, run: slice, found: Found, known: bool
     ) -> npt.NDArray[np.intp]:
@@ -282,6 +283,7 @@ class Nearest:
         found.radii[run] = sparse_nearest.upwards(np.sqrt(np.maximum(squares, 0)))
         return np.flatnonzero(~sure)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _near_sparse(self, rows: SparseRows) -> npt.NDArray[np.bool_]:
         """Which centres float64 cannot tell from the nearest."""
         prepared = self.sparse(rows.most_stored)
