@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         predict_responsibilities,
         silhouette_score,
     )
-    from daskcluster.convert import convert_idx, convert_npy
+    from daskcluster.convert import convert_idx, convert_npy, convert_text
     from daskcluster.errors import (
         BudgetError,
         ClusterLost,
@@ -48,6 +48,7 @@ __all__ = [
     "contingency_matrix",
     "convert_idx",
     "convert_npy",
+    "convert_text",
     "davies_bouldin_score",
     "evaluate",
     "fit_model",
@@ -68,7 +69,7 @@ _HOMES = {
         "calinski_harabasz_score davies_bouldin_score evaluate open_labels "
         "open_responsibilities predict_labels predict_responsibilities silhouette_score"
     ),
-    "daskcluster.convert": "convert_idx convert_npy",
+    "daskcluster.convert": "convert_idx convert_npy convert_text",
     "daskcluster.errors": (
         "BudgetError ClusterLost DaskClusterError EngineError "
         "InputError Interrupted ModelError StoreError"

@@ -2,5 +2,6 @@
 
 from daskcluster.convert.files import convert_idx, convert_npy
 from daskcluster.convert.rows import Rows, convert_dask, convert_rows
+from daskcluster.convert.text import convert_text
 
-__all__ = ["Rows", "convert_dask", "convert_idx", "convert_npy", "convert_rows"]
+__all__ = ["Rows", "convert_dask", "convert_idx", "convert_npy", "convert_rows", "convert_text"]

@@ -156,7 +156,7 @@ def view(X: Any) -> Dataset:
 def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
     """The rows of a sealed store."""
     info = store.info
-    row_bytes = info.n_features * np.dtype(info.dtype).itemsize
+    row_bytes = max(info.nbytes // info.n_rows, 1)
     return Dataset(
         name=store.path,
         n_rows=info.n_rows,
@@ -167,6 +167,7 @@ def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
         moments=info.moments,
         build=info.build,
         sample_shape=info.sample_shape,
+        stored=None if info.sparse is None else info.sparse["stored"],
     )
 
 

@@ -10,6 +10,7 @@ from daskcluster.store.arrays import ZarrRows, open_rows, zarr_array
 from daskcluster.store.build import ArraySpec, Build
 from daskcluster.store.layout import CODECS, StoreInfo
 from daskcluster.store.reading import BuildReader, Store, StoreReader, open_store
+from daskcluster.store.sparse import SparseReader, sparse_arrays, write_sparse
 from daskcluster.store.target import building
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ArraySpec",
     "Build",
     "BuildReader",
+    "SparseReader",
     "Store",
     "StoreInfo",
     "StoreReader",
@@ -24,5 +26,7 @@ __all__ = [
     "building",
     "open_rows",
     "open_store",
+    "sparse_arrays",
+    "write_sparse",
     "zarr_array",
 ]

@@ -56,6 +56,8 @@ class ArraySpec:
     row_shape: tuple[int, ...]
     dtype: str
     fill_value: int = 0
+    per_chunk: bool = False
+    """Whether what lies along the first axis are chunks of rows, one row of the array each."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Build:
     def folder(self) -> str:
         return f"build-{self.id}"
 
+    @property
+    def n_chunks(self) -> int:
+        return -(-self.n_rows // self.rows_per_chunk)
+
     @cached_property
     def _arrays(self) -> dict[str, Any]:
         return {}
@@ -96,16 +102,47 @@ class Build:
         if place.exists(f"{self.path}/{self.folder}/{spec.name}/zarr.json"):
             return
         dtype = np.dtype(spec.dtype)
+        n, size = (self.n_chunks, 1) if spec.per_chunk else (self.n_rows, self.rows_per_chunk)
         zarr.create_array(
             zarr_store(self.path, read_only=False),
             name=f"{self.folder}/{spec.name}",
-            shape=(self.n_rows, *spec.row_shape),
-            chunks=(self.rows_per_chunk, *spec.row_shape),
+            shape=(n, *spec.row_shape),
+            chunks=(size, *spec.row_shape),
             dtype=dtype,
             compressors=compressors(self.codec, dtype.itemsize),
             fill_value=spec.fill_value,
             config=_CONFIG,
         )
+
+    def put(self, name: str, values: npt.NDArray[Any]) -> None:
+        """Write a small array of any shape whole; again, where it is there already."""
+        with self._writers.writing():
+            array = zarr.create_array(
+                zarr_store(self.path, read_only=False),
+                name=f"{self.folder}/{name}",
+                shape=values.shape,
+                chunks=tuple(max(n, 1) for n in values.shape),
+                dtype=values.dtype,
+                compressors=compressors(self.codec, values.dtype.itemsize),
+                config=_CONFIG,
+                overwrite=True,
+            )
+            if values.size:
+                array[...] = values
+
+    def get(self, name: str) -> npt.NDArray[Any]:
+        """What `put` wrote."""
+        store = zarr_store(self.path, read_only=True)
+        array: Any = zarr.open_array(store, path=f"{self.folder}/{name}", mode="r", zarr_format=3)
+        return np.asarray(array[...])
+
+    def has(self, name: str) -> bool:
+        """Whether an array, or a group of them, was begun."""
+        return place.exists(f"{self.path}/{self.folder}/{name}")
+
+    def drop(self, name: str) -> None:
+        """Delete an array, or a folder of them."""
+        place.delete(f"{self.path}/{self.folder}/{name}")
 
     def missing(self, name: str) -> list[int]:
         """Indices of the array's chunks that are not written. One that is there is whole."""
@@ -114,7 +151,7 @@ class Build:
             for chunk in place.files(f"{self.path}/{self.folder}/{name}/c")
             if chunk.replace("/", "").isdigit()
         }
-        return [i for i in range(-(-self.n_rows // self.rows_per_chunk)) if i not in written]
+        return [i for i in range(self.n_chunks) if i not in written]
 
     def write(self, name: str, start: int, rows: npt.NDArray[Any]) -> None:
         """Write ``rows`` from row ``start`` on: whole chunks, or what ends the array."""

@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 from daskcluster.errors import StoreError
 from daskcluster.kernels.exact import from_ints, to_ints
 from daskcluster.kernels.moments import Moments
-from daskcluster.plan import ROW_TYPES
+from daskcluster.plan import ROW_TYPES, sparse_bytes
 
 FORMAT = "daskcluster-store"
 FORMAT_VERSION = 1
@@ -115,6 +115,10 @@ class StoreInfo:
     """Name, bytes, SHA-256 and header of each source file."""
     created: str
     versions: dict[str, str]
+    sparse: dict[str, int] | None = None
+    """Of sparse rows: how many elements are ``stored``, and the ``width`` of a chunk of them."""
+    text: dict[str, Any] | None = None
+    """Of documents: the options by which they were weighed."""
 
     @property
     def n_chunks(self) -> int:
@@ -123,6 +127,9 @@ class StoreInfo:
     @property
     def nbytes(self) -> int:
         """Decoded bytes of the rows."""
+        if self.sparse is not None:
+            itemsize = np.dtype(self.dtype).itemsize
+            return sparse_bytes(self.n_rows, self.sparse["stored"], itemsize)
         return self.n_rows * self.n_features * np.dtype(self.dtype).itemsize
 
     def to_json(self) -> dict[str, Any]:
@@ -133,12 +140,19 @@ class StoreInfo:
             "format_version": FORMAT_VERSION,
             "sample_shape": list(self.sample_shape),
             "class_names": None if self.class_names is None else list(self.class_names),
-            "moments": {
-                "exponent": self.moments.exponent,
-                "sums": to_ints(self.moments.sums),
-                "squares": to_ints(self.moments.squares),
-            },
+            "moments": self._moments(),
             "sources": list(self.sources),
+            "sparse": self.sparse,
+            "text": self.text,
+        }
+
+    def _moments(self) -> dict[str, Any]:
+        if self.sparse is not None:  # they are arrays of the build
+            return {"exponent": self.moments.exponent}
+        return {
+            "exponent": self.moments.exponent,
+            "sums": to_ints(self.moments.sums),
+            "squares": to_ints(self.moments.squares),
         }
 
 
@@ -191,7 +205,28 @@ def _parse(a: dict[str, Any]) -> StoreInfo:
         class_names=names,
         moments=_parse_moments(a),
         sources=tuple(dict(s) for s in a["sources"]),
+        sparse=_parse_sparse(a),
+        text=_parse_text(a),
     )
+
+
+def _parse_sparse(a: dict[str, Any]) -> dict[str, int] | None:
+    given = a.get("sparse")
+    if given is None:
+        return None
+    found = {name: given[name] for name in ("stored", "width")}
+    if not all(type(n) is int and n >= 0 for n in found.values()) or found["width"] < 1:
+        raise ValueError(f"sparse={given!r}")
+    return found
+
+
+def _parse_text(a: dict[str, Any]) -> dict[str, Any] | None:
+    given = a.get("text")
+    if given is None:
+        return None
+    if type(given["terms_bytes"]) is not int or type(given["options"]["use_idf"]) is not bool:
+        raise ValueError(f"text={given!r}")
+    return dict(given)
 
 
 def _parse_moments(a: dict[str, Any]) -> Moments:
@@ -201,6 +236,8 @@ def _parse_moments(a: dict[str, Any]) -> Moments:
     if type(exponent) is not int or abs(exponent) > _LARGEST_EXPONENT:
         raise ValueError(f"exponent={exponent!r}")
     moments = Moments(a["n_rows"], a["dtype"], exponent, empty, empty)
+    if a.get("sparse") is not None:
+        return moments
     if {len(given["sums"]), len(given["squares"])} != {a["n_features"]}:
         raise ValueError("moments of other columns")
     sums = from_ints(given["sums"], moments.sum_grid.n_limbs)

@@ -1,7 +1,9 @@
 """Reading: open a sealed store, read a block, name the chunk that is damaged."""
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,13 +61,48 @@ class Store:
         """Whether true classes are stored."""
         return self.info.class_names is not None
 
-    def reader(self, *, with_labels: bool = False) -> "StoreReader":
+    def check_build(self, build: str) -> str:
+        """The build that is there; raises `StoreError` if it is another than the one opened."""
+        if self.info.build != build:
+            raise StoreError(f"{self.path} was written again since it was opened: open it again")
+        return build
+
+    def reader(self, *, with_labels: bool = False) -> Any:
         """A reader of this build's rows."""
+        if self.info.sparse is not None:
+            from daskcluster.store.sparse import SparseReader  # noqa: PLC0415 - it reads stores too
+
+            info = self.info
+            return SparseReader(
+                self.path, info.build, info.n_rows, info.n_features, info.rows_per_chunk,
+                with_labels=with_labels,
+            )  # fmt: skip
         return StoreReader(self.path, self.info.build, with_labels)
 
-    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Rows ``start`` to ``stop``, shape (stop - start, n_features), in the stored type."""
+    def rows(self, start: int, stop: int) -> Any:
+        """Rows ``start`` to ``stop``, shape (stop - start, n_features), in the stored type.
+
+        An ndarray, or of a sparse store a csr_array of scipy.sparse.
+        """
+        if self.info.sparse is not None:
+            return self.reader().rows(start, stop).matrix()
         return BuildArray(self.path, self.info.build, "data").rows(start, stop)
+
+    @property
+    def terms(self) -> list[str] | None:
+        """The vocabulary of a store of text, a term a column."""
+        if self.info.text is None:
+            return None
+        size = self.info.text["terms_bytes"]
+        raw = BuildArray(self.path, self.info.build, "terms").rows(0, size)
+        return list(json.loads(raw.tobytes()))
+
+    @property
+    def idf(self) -> npt.NDArray[np.float64] | None:
+        """Inverse document frequencies of the terms, where they were weighed by them."""
+        if self.info.text is None or not self.info.text["options"]["use_idf"]:
+            return None
+        return BuildArray(self.path, self.info.build, "idf").rows(0, self.info.n_features)
 
     def labels(self) -> npt.NDArray[np.int32]:
         """All true classes as codes, shape (n_rows,), -1 where unknown."""
@@ -107,10 +144,7 @@ class StoreReader:
 
     def identity(self) -> str:
         """The build that a fresh look at the path finds; raises `StoreError` if it is another."""
-        found = open_store(self.path).info.build
-        if found != self.build:
-            raise StoreError(f"{self.path} was written again since it was opened: open it again")
-        return found
+        return open_store(self.path).check_build(self.build)
 
 
 class BuildReader(StoreReader):
@@ -132,19 +166,47 @@ def open_store(path: "str | os.PathLike[str] | Store") -> Store:
         return path
     path = plain_path(path)
     info = parse_info(root_attributes(path), path)
-    _check_array(path, info, "data", (info.n_features,), info.dtype)
+    if info.sparse is None:
+        _check_array(path, info, "data", (info.n_features,), info.dtype)
+    else:
+        info = _with_moments(path, info)
+        for name, shape, dtype in _sparse_shapes(info):
+            _check_array(path, info, name, shape, dtype, per_chunk=True)
     if info.class_names is not None:
         _check_array(path, info, "labels", (), "int32")
     return Store(path if is_url(path) else str(Path(path).absolute()), info)
 
 
+def _sparse_shapes(info: StoreInfo) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    assert info.sparse is not None
+    yield "data", (info.sparse["width"],), info.dtype
+    yield "indices", (info.sparse["width"],), "int32"
+    yield "indptr", (info.rows_per_chunk + 1,), "int64"
+
+
+def _with_moments(path: str, info: StoreInfo) -> StoreInfo:
+    """Moments of very many columns are arrays: as attributes they would be megabytes of JSON."""
+    sums, squares = (
+        BuildArray(path, info.build, f"moments/{name}").rows(0, limbs)
+        for name, limbs in (
+            ("sums", info.moments.sum_grid.n_limbs),
+            ("squares", info.moments.square_grid.n_limbs),
+        )
+    )
+    if sums.shape[1:] != (info.n_features,) or squares.shape[1:] != (info.n_features,):
+        raise StoreError(f"{path}: moments of other columns; convert the source again")
+    return replace(info, moments=replace(info.moments, sums=sums, squares=squares))
+
+
 def _check_array(
-    path: str, info: StoreInfo, name: str, row_shape: tuple[int, ...], dtype: str
-) -> None:
+    path: str, info: StoreInfo, name: str, row_shape: tuple[int, ...], dtype: str,
+    *, per_chunk: bool = False,
+) -> None:  # fmt: skip
     """Raise `StoreError` for an array that is not what the attributes of the store say."""
     array = build_array(path, info.build, name)
     found = (array.shape, array.chunks, array.dtype.name)
-    expected = ((info.n_rows, *row_shape), (info.rows_per_chunk, *row_shape), dtype)
+    n, size = (info.n_chunks, 1) if per_chunk else (info.n_rows, info.rows_per_chunk)
+    expected = ((n, *row_shape), (size, *row_shape), dtype)
     if found != expected:
         raise StoreError(
             f"{path}: build-{info.build}/{name} has shape, chunks and type {found}, the store says "
