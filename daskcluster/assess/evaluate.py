@@ -10,6 +10,7 @@ from daskcluster.assess.separation import Gather, assessing, gather_of, separati
 from daskcluster.engine import Progress
 from daskcluster.fit import KMeans, SoftKMeans
 from daskcluster.fit.data import Dataset, store_dataset
+from daskcluster.fit.estimator import top_terms
 from daskcluster.fit.soft import energy_job, finish_energy
 from daskcluster.kernels import exact
 from daskcluster.kernels.softtable import SoftTable
@@ -39,7 +40,8 @@ def evaluate(
         n_rows, n_clusters, inertia; purity, gini, ari, nmi, homogeneity, completeness, v_measure,
         fowlkes_mallows, contingency and class_names where the store has labels, else None;
         silhouette (for squared Euclidean distance), calinski_harabasz and davies_bouldin, None
-        where they are not defined; objective and soft_contingency of a soft model; passes.
+        where they are not defined; objective and soft_contingency of a soft model; top_terms of
+        each cluster, the largest weights first, where the store holds text; passes.
     """
     store = open_store(store)
     data = store_dataset(store, with_labels=store.has_labels)
@@ -64,8 +66,15 @@ def evaluate(
         "contingency": None if table is None else table.tolist(),
         "class_names": None if names is None else list(names),
         **_soft_facts(more, soft, table),
+        "top_terms": _top_terms(model, store),
         "passes": passes,
     }
+
+
+def _top_terms(model: KMeans | SoftKMeans, store: Store) -> list[list[str]] | None:
+    """Of each cluster, by the store's vocabulary."""
+    terms = store.terms
+    return None if terms is None else top_terms(model.cluster_centers_, terms)
 
 
 def _inertia(scale: Scale, job: Gather, found: Any) -> float:

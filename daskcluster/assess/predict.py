@@ -5,26 +5,30 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT
+from daskcluster.convert import convert_text
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.fit import KMeans, SoftKMeans
-from daskcluster.fit.data import Dataset, store_dataset
+from daskcluster.fit.data import Dataset, store_dataset, temporary_store
 from daskcluster.fit.estimator import Clusterer
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.outputs import Label, Membership
 from daskcluster.plan import CHUNK_BYTES, Cut, real_grid
 from daskcluster.store import ArraySpec, Build, BuildReader, Store, building, open_store
+from daskcluster.store.layout import is_url
 
 Function = Callable[[Batch], npt.NDArray[Any]]
 
@@ -210,9 +214,9 @@ def predict_labels(
     dict
         n_rows, n_clusters, cluster_sizes, out, array (Zarr's path to the labels), passes, seconds.
     """
-    store = open_store(store)
-    kind = _Labels(model, store_dataset(store))
-    return _predict(kind, store, out, overwrite, resume, progress)
+    with rows_of(model, store, progress) as found:
+        kind = _Labels(model, store_dataset(found))
+        return _predict(kind, found, out, overwrite, resume, progress)
 
 
 def predict_responsibilities(
@@ -238,9 +242,34 @@ def predict_responsibilities(
         raise InputError(
             "a hard model has labels and no responsibilities: predict labels, or fit a soft model"
         )
-    store = open_store(store)
-    kind = _Responsibilities(model, store_dataset(store))
-    return _predict(kind, store, out, overwrite, resume, progress)
+    with rows_of(model, store, progress) as found:
+        kind = _Responsibilities(model, store_dataset(found))
+        return _predict(kind, found, out, overwrite, resume, progress)
+
+
+@contextmanager
+def rows_of(
+    model: Any, store: str | os.PathLike[str] | Store, progress: Progress | None
+) -> Iterator[Store]:
+    """A store, or documents as one: by the terms of the store that the model was fitted to."""
+    if isinstance(store, Store) or is_url(os.fspath(store)) or not _is_text(store):
+        yield open_store(store)
+        return
+    if model.source_ is None or (text := (like := open_store(model.source_)).info.text) is None:
+        raise InputError(
+            f"{store} holds documents, and the model was not fitted to a store of text: convert "
+            "them with `daskcluster convert text --like STORE`, and give the store"
+        )
+    decoding = {name: text["source"][name] for name in ("encoding", "decode_error")}
+    with temporary_store() as path:
+        yield convert_text(store, path, like=like, progress=progress, **decoding)
+
+
+def _is_text(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is no Zarr group or array, but there."""
+    there = Path(path)
+    marks = ("zarr.json", ".zgroup", ".zarray")
+    return there.exists() and not any((there / mark).exists() for mark in marks)
 
 
 def _predict(

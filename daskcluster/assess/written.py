@@ -63,7 +63,8 @@ def open_responsibilities(path: str | os.PathLike[str]) -> Any:
 
 
 def _rows(batch: Batch) -> npt.NDArray[Any]:
-    return batch.rows
+    rows: npt.NDArray[Any] = batch.rows
+    return rows
 
 
 def describe_prediction(path: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:

@@ -13,6 +13,10 @@ from daskcluster.engine import JsonLines, Progress, Silent, TextLine
 
 Command = Callable[..., Any]
 
+RESUME = click.option(
+    "--resume", is_flag=True, help="Go on where the same command ended early, if it did."
+)
+
 
 @dataclass(frozen=True)
 class Output:

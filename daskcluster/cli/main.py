@@ -9,20 +9,18 @@ import numpy as np
 
 from daskcluster import __version__
 from daskcluster.assess import evaluate, predict_labels, predict_responsibilities
-from daskcluster.cli.common import Output, printing
+from daskcluster.cli.common import RESUME, Output, printing
+from daskcluster.cli.converting import convert
 from daskcluster.cli.running import running
 from daskcluster.cli.show import (
-    convert_lines,
     demo_lines,
     evaluate_lines,
     fit_facts,
     fit_lines,
     path_facts,
     predict_lines,
-    store_facts,
     table_lines,
 )
-from daskcluster.convert import convert_idx, convert_npy
 from daskcluster.demo import run_demo
 from daskcluster.engine import parse_bytes
 from daskcluster.errors import DaskClusterError, InputError, Stopped
@@ -31,13 +29,8 @@ from daskcluster.fit.estimator import INITS
 from daskcluster.fit.kmeans import ALGORITHMS
 from daskcluster.fit.softkmeans import PRECISIONS
 from daskcluster.kernels.soft import METRICS
-from daskcluster.store import CODECS
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
-
-_RESUME = click.option(
-    "--resume", is_flag=True, help="Go on where the same command ended early, if it did."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,6 +46,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(convert)
+
+
 @cli.command()
 @click.argument("folder", default="daskcluster-demo")
 @printing
@@ -66,64 +62,6 @@ def demo(folder: str, output: Output) -> None:
     """
     facts = run_demo(folder, progress=output.progress)
     output.result(facts, demo_lines(facts))
-
-
-@cli.group()
-def convert() -> None:
-    """Write source files as a chunked, checksummed Zarr store.
-
-    \b
-    Example:
-      daskcluster convert idx images.idx.gz mnist.zarr --labels labels.idx.gz
-    """
-
-
-def _converting(command: Any) -> Any:
-    for option in (
-        click.option(
-            "--labels", metavar="FILE", help="True classes: an IDX or NPY file of integers."
-        ),
-        click.option(
-            "--rows-per-chunk",
-            type=click.IntRange(1),
-            help="Default: some 8 MiB a chunk.",
-        ),
-        click.option("--codec", type=click.Choice(CODECS), default="lz4", show_default=True),
-        click.option("--overwrite", is_flag=True, help="Replace a store that is there."),
-        _RESUME,
-    ):
-        command = option(command)
-    return printing(running(command))
-
-
-@convert.command()
-@click.argument("images")
-@click.argument("store")
-@_converting
-def idx(images: str, store: str, output: Output, **options: Any) -> None:
-    """Convert the IDX file IMAGES, plain or gzipped, to STORE.
-
-    \b
-    Example:
-      daskcluster convert idx images.idx.gz mnist.zarr --labels labels.idx.gz
-    """
-    made = convert_idx(images, store, progress=output.progress, **options)
-    output.result(store_facts(made), convert_lines(made))
-
-
-@convert.command()
-@click.argument("rows")
-@click.argument("store")
-@_converting
-def npy(rows: str, store: str, output: Output, **options: Any) -> None:
-    """Convert the NPY file ROWS to STORE.
-
-    \b
-    Example:
-      daskcluster convert npy rows.npy rows.zarr
-    """
-    made = convert_npy(rows, store, progress=output.progress, **options)
-    output.result(store_facts(made), convert_lines(made))
 
 
 @cli.command()
@@ -175,7 +113,7 @@ def info(path: str, output: Output) -> None:
     "--time-budget", metavar="T", help="Stop with a checkpoint after T, such as 90s, 45m or 2h."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
-@_RESUME
+@RESUME
 @printing
 @running
 def fit(
@@ -216,7 +154,7 @@ def fit(
 @click.argument("out")
 @click.option("--proba", is_flag=True, help="Responsibilities of a soft model, not labels.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there of the same kind.")
-@_RESUME
+@RESUME
 @printing
 @running
 def predict(

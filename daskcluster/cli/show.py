@@ -34,6 +34,8 @@ def store_facts(store: Store) -> dict[str, Any]:
         "grain": info.grain,
         "codec": info.codec,
         "bytes": info.nbytes,
+        "stored": None if info.sparse is None else info.sparse["stored"],
+        "text": info.text,
         "class_names": None if info.class_names is None else list(info.class_names),
         "sources": list(info.sources),
         "created": info.created,
@@ -96,6 +98,7 @@ def fit_facts(model: Any) -> dict[str, Any]:
         "cluster_sizes": model.cluster_sizes_.tolist(),
         "history": model.history_,
         "build": model.build_,
+        "top_terms": model.top_terms_,
     }
 
 
@@ -113,8 +116,9 @@ def _soft_facts(model: Any) -> dict[str, Any]:
 
 def convert_lines(store: Store) -> list[str]:
     info = store.info
+    kind = "" if info.sparse is None else f", {info.sparse['stored']:,} stored"
     lines = [
-        f"{store.path}: {_many(info.n_rows, 'row')} of {info.n_features:,} {info.dtype}, "
+        f"{store.path}: {_many(info.n_rows, 'row')} of {info.n_features:,} {info.dtype}{kind}, "
         f"{_many(info.n_chunks, 'chunk')} of {info.rows_per_chunk:,} rows, "
         f"{info.nbytes / MIB:,.1f} MiB before compression ({info.codec})"
     ]
@@ -152,6 +156,9 @@ def evaluate_lines(facts: dict[str, Any]) -> list[str]:
     if facts["objective"] is not None:
         lines.append(f"{'objective':20}{facts['objective']!r}")
     lines += [f"{name:20}{facts[name]:.6f}" for name in _SCORES if facts[name] is not None]
+    if facts["top_terms"] is not None:
+        lines += ["", "terms of each cluster"]
+        lines += [f"{i:<6}{' '.join(terms)}" for i, terms in enumerate(facts["top_terms"])]
     lines[0] += "   (less is better, as for gini and davies_bouldin; for other scores more is)"
     if facts["contingency"] is None:
         return [*lines, "no labels in this store, so no other scores: convert with --labels FILE"]
@@ -185,6 +192,9 @@ def table_lines(facts: dict[str, Any]) -> list[str]:
     lines = []
     for name, value in facts.items():
         if name == "history" or value is None:
+            continue
+        if name == "top_terms":
+            lines += [f"{f'cluster {i}':16}{' '.join(terms)}" for i, terms in enumerate(value)]
             continue
         several = value if isinstance(value, list) and name == "sources" else [value]
         lines += [f"{name:16}{_plain(one)}" for one in several]

@@ -12,7 +12,7 @@ from daskcluster.convert.weighing import TextOptions, idf_of, kept_terms
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Block, chunk_rows, sparse_bytes, sparse_chunk_rows
 from daskcluster.sources.text import Documents, row_order
-from daskcluster.store import Build
+from daskcluster.store import Build, Store
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,23 @@ def lay_out(
     rows_per_chunk: int | None,
     *,
     dense: bool,
+    model: Store | None,
 ) -> Corpus:
-    """Decide terms, columns, weights, rows and chunks; write into the build what readers need."""
-    census = Census(most_terms)
-    for part in each_part(build, n_parts):
-        census.add(part, documents.path)
-    terms, df, tf = census.result()
-    n = census.n_documents
-    kept = kept_terms(terms, df, tf, n, options)
-    names = [terms[i] for i in kept.tolist()]
+    """Decide terms, columns, weights, rows and chunks; write into the build what readers need.
+
+    With ``model`` terms and weights are those of that store.
+    """
+    if model is None:
+        names, idf = _choose(build, n_parts, documents, options, most_terms)
+    else:
+        names, idf = model.terms or [], model.idf
     listing = _columns(build, n_parts, names)
     order = listing.order(documents)
-    stored = np.concatenate(listing.stored)[order]
-    build.put("order/rank", _ranks(build, listing.part, order, len(names)))
+    n, stored = len(order), np.concatenate(listing.stored)[order]
+    ranks = np.arange(len(names))
+    if model is None:
+        ranks = _ranks(build, listing.part, order, len(names))
+    build.put("order/rank", ranks)
     build.put("order/part", np.concatenate(listing.part)[order])
     build.put("order/place", np.concatenate(listing.place)[order])
     if dense:
@@ -131,8 +135,19 @@ def lay_out(
         size = sparse_chunk_rows(n, int(stored.sum()), 8, rows_per_chunk)
         width = max(int(np.add.reduceat(stored, np.arange(0, n, size)).max()), 1)
     class_names, codes = _classes([listing.labels[i] for i in order.tolist()])
-    idf = idf_of(df[kept], n, options)
     return Corpus(n, size, names, idf, int(stored.sum()), width, class_names, codes)
+
+
+def _choose(
+    build: Build, n_parts: int, documents: Documents, options: TextOptions, most_terms: int
+) -> tuple[list[str], npt.NDArray[np.float64] | None]:
+    """The terms that are kept, and their idf."""
+    census = Census(most_terms)
+    for part in each_part(build, n_parts):
+        census.add(part, documents.path)
+    terms, df, tf = census.result()
+    kept = kept_terms(terms, df, tf, census.n_documents, options)
+    return [terms[i] for i in kept.tolist()], idf_of(df[kept], census.n_documents, options)
 
 
 def _columns(build: Build, n_parts: int, names: list[str]) -> _Listing:

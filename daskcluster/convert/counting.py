@@ -83,13 +83,14 @@ class WriteRows:
     build: Build
     options: TextOptions
     idf: npt.NDArray[np.float64] | None
+    n_features: int
     width: int | None
     """Of a sparse chunk; None for dense rows."""
     state_kind = None
 
     @cached_property
     def _transformer(self) -> Any:
-        return self.options.transformer(self.idf)
+        return self.options.transformer(self.idf, self.n_features)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_transformer"}

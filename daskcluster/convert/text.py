@@ -61,6 +61,7 @@ def convert_text(
     text_field: str = "text",
     label_field: str = "label",
     subfolder: str | None = None,
+    like: str | os.PathLike[str] | Store | None = None,
     dense: bool = False,
     rows_per_chunk: int | None = None,
     codec: str = "lz4",
@@ -93,6 +94,9 @@ def convert_text(
         Of JSON lines.
     subfolder : str, optional
         The folder within the source that holds the categories.
+    like : store, optional
+        A store of text whose terms and weights new documents are to be written by, as
+        `TfidfVectorizer.transform` does; the options that decide these are its own.
     dense : bool
         Write zeros too: for small vocabularies.
 
@@ -119,7 +123,10 @@ def convert_text(
         max_features, min_df, max_df, ngram_range, stop_words, lowercase, token_pattern,
         sublinear_tf, norm, use_idf, smooth_idf, ties,
     )  # fmt: skip
-    recipe = _recipe(documents, options, dense, rows_per_chunk, codec)
+    model = None if like is None else open_store(like)
+    if model is not None:
+        options = options_of(model)
+    recipe = _recipe(documents, options, dense, rows_per_chunk, codec, model)
     with building(
         store, n_rows=1, rows_per_chunk=1, codec=codec, recipe=recipe, overwrite=overwrite,
         resume=resume,
@@ -127,7 +134,14 @@ def convert_text(
         if not build.sealed:
             n_parts = _count(build, documents, options, progress)
             corpus = lay_out(
-                build, n_parts, documents, options, max_vocabulary, rows_per_chunk, dense=dense
+                build,
+                n_parts,
+                documents,
+                options,
+                max_vocabulary,
+                rows_per_chunk,
+                dense=dense,
+                model=model,
             )
             build = replace(build, n_rows=corpus.n_rows, rows_per_chunk=corpus.rows_per_chunk)
             _write(build, corpus, options, progress)
@@ -135,8 +149,21 @@ def convert_text(
     return open_store(store)
 
 
+def options_of(store: Store) -> TextOptions:
+    """The options by which a store's documents were weighed."""
+    if store.info.text is None:
+        raise InputError(f"{store.path} was not converted from text: name a store that was")
+    given = store.info.text["options"]
+    return TextOptions(**given | {"ngram_range": tuple(given["ngram_range"])})
+
+
 def _recipe(
-    documents: Documents, options: TextOptions, dense: bool, rows_per_chunk: int | None, codec: str
+    documents: Documents,
+    options: TextOptions,
+    dense: bool,
+    rows_per_chunk: int | None,
+    codec: str,
+    model: Store | None,
 ) -> dict[str, Any]:
     files = []
     for name in documents.files():
@@ -149,6 +176,7 @@ def _recipe(
         "source": documents.header(),
         "options": options.to_json(),
         "dense": dense,
+        "like": None if model is None else model.info.build,
         "rows_per_chunk": rows_per_chunk,
         "codec": codec,
         "daskcluster": versions()["daskcluster"],
@@ -208,7 +236,7 @@ def _write(build: Build, corpus: Corpus, options: TextOptions, progress: Progres
         cut = Cut(corpus.n_rows, corpus.rows_per_chunk)
         reader = corpus.counts(build)
         with Session(reader, cut, corpus.nbytes, progress=progress) as session:
-            job = WriteRows(build, options, corpus.idf, corpus.width)
+            job = WriteRows(build, options, corpus.idf, corpus.n_features, corpus.width)
             session.reduce(job, "convert", missing)
 
 
@@ -253,7 +281,11 @@ def _seal(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=dict(versions()),
         sparse=None if corpus.width is None else {"stored": corpus.stored, "width": corpus.width},
-        text={"terms_bytes": terms, "options": options.to_json()},
+        text={
+            "terms_bytes": terms,
+            "options": options.to_json(),
+            "source": documents.header(),
+        },
     )
     build.seal(info.to_json())
 

@@ -1,11 +1,13 @@
 """Which terms of a corpus are kept, and how they are weighed: by scikit-learn's rules and code."""
 
 import numbers
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 
 from daskcluster.convert.parts import Analyzer, Ints
@@ -42,7 +44,7 @@ class TextOptions:
                 self._vectorizer(min_df=1, max_df=1.0, max_features=self.max_features)
             _check_share("min_df", self.min_df)
             _check_share("max_df", self.max_df)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, re.error) as error:
             if "empty vocabulary" not in str(error):
                 raise InputError(f"text options: {error}") from error
 
@@ -56,12 +58,13 @@ class TextOptions:
         analyze: Analyzer = self._vectorizer().build_analyzer()
         return analyze
 
-    def transformer(self, idf: npt.NDArray[np.float64] | None) -> TfidfTransformer:
-        """From counts to weights, given the idf of the corpus."""
+    def transformer(self, idf: npt.NDArray[np.float64] | None, n_features: int) -> TfidfTransformer:
+        """From counts to weights, given the idf of the corpus, if there is one."""
         names = ("norm", "use_idf", "smooth_idf", "sublinear_tf")
         transformer = TfidfTransformer(**{name: getattr(self, name) for name in names})
-        if idf is not None:
-            transformer.idf_ = idf
+        if idf is None:
+            return transformer.fit(sparse.csr_array((1, n_features)))
+        transformer.idf_ = idf
         return transformer
 
     def to_json(self) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class Dataset:
     sample_shape: tuple[int, ...] | None = None
     stored: int | None = None
     """Elements that sparse rows hold; None for dense ones."""
+    store: Store | None = None
+    """What the rows are read from, where it is a sealed store."""
 
     @property
     def nbytes(self) -> int:
@@ -168,6 +170,7 @@ def store_dataset(store: Store, *, with_labels: bool = False) -> Dataset:
         build=info.build,
         sample_shape=info.sample_shape,
         stored=None if info.sparse is None else info.sparse["stored"],
+        store=store,
     )
 
 
@@ -233,6 +236,16 @@ class _ZarrSource:
     def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
         for start in range(0, self.n_rows, rows):
             yield self.read(start, min(start + rows, self.n_rows))
+
+
+@contextmanager
+def temporary_store() -> Iterator[str]:
+    """A place for a temporary store, where Dask keeps its temporary files."""
+    folder = tempfile.mkdtemp(prefix="daskcluster-", dir=temporary_directory())
+    try:
+        yield str(Path(folder) / "rows.zarr")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
 
     _saved: ClassVar[tuple[str, ...]] = (
         "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
-        "dtype_", "n_samples_", "n_features_in_", "source_",
+        "dtype_", "n_samples_", "n_features_in_", "source_", "top_terms_",
     )  # fmt: skip
     """Attributes that are JSON as they are."""
     _arrays: ClassVar[dict[str, str]] = {"cluster_sizes_": "int64"}
@@ -96,6 +96,8 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.n_samples_ = data.n_rows
         self.sample_shape_ = data.sample_shape
         self.source_ = None if data.reader.in_memory or is_dask_array(X) else data.name
+        terms = None if data.store is None else data.store.terms
+        self.top_terms_ = None if terms is None else top_terms(best.centers, terms)
         self._n_features_out = len(best.centers)
         self._adopt_more(fit)
         self.labels_ = self._apply(X, Label(best.centers), np.int32, None)
@@ -229,6 +231,15 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         tags.transformer_tags.preserves_dtype = []
         tags.input_tags.sparse = True
         return tags
+
+
+def top_terms(centers: Any, terms: list[str], most: int = 10) -> list[list[str]]:
+    """The terms of the largest weights of each centre above 0, the largest first."""
+    order = np.argsort(-centers, axis=1, kind="stable")[:, :most]
+    return [
+        [terms[i] for i in row.tolist() if center[i] > 0]
+        for row, center in zip(order, centers, strict=True)
+    ]
 
 
 def _bits(seed: int, restart: int) -> np.random.MT19937:

@@ -16,7 +16,7 @@ class Batch:
     start: int
     """Absolute index of the block's first row."""
     rows: Any
-    """Shape (n, n_features), C-contiguous, in the type in which they are stored; or `SparseRows`."""
+    """Shape (n, n_features), C-contiguous, in the type in which they are stored, or sparse."""
     labels: npt.NDArray[np.int32] | None = None
     """True classes as codes, shape (n,), -1 where unknown; None unless asked for."""
     picked: Indices | None = None

@@ -224,7 +224,8 @@ def _parse_text(a: dict[str, Any]) -> dict[str, Any] | None:
     given = a.get("text")
     if given is None:
         return None
-    if type(given["terms_bytes"]) is not int or type(given["options"]["use_idf"]) is not bool:
+    known = isinstance(given["source"]["encoding"], str) and isinstance(given["options"], dict)
+    if not known or type(given["terms_bytes"]) is not int:
         raise ValueError(f"text={given!r}")
     return dict(given)
 
