@@ -12,10 +12,11 @@ if TYPE_CHECKING:
         open_labels,
         open_responsibilities,
         predict_labels,
+        predict_parquet,
         predict_responsibilities,
         silhouette_score,
     )
-    from daskcluster.convert import convert_idx, convert_npy, convert_text
+    from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
     from daskcluster.errors import (
         BudgetError,
         ClusterLost,
@@ -48,6 +49,7 @@ __all__ = [
     "contingency_matrix",
     "convert_idx",
     "convert_npy",
+    "convert_table",
     "convert_text",
     "davies_bouldin_score",
     "evaluate",
@@ -58,6 +60,7 @@ __all__ = [
     "open_responsibilities",
     "open_store",
     "predict_labels",
+    "predict_parquet",
     "predict_responsibilities",
     "purity_score",
     "silhouette_score",
@@ -67,9 +70,10 @@ __all__ = [
 _HOMES = {
     "daskcluster.assess": (
         "calinski_harabasz_score davies_bouldin_score evaluate open_labels "
-        "open_responsibilities predict_labels predict_responsibilities silhouette_score"
+        "open_responsibilities predict_labels predict_parquet predict_responsibilities "
+        "silhouette_score"
     ),
-    "daskcluster.convert": "convert_idx convert_npy convert_text",
+    "daskcluster.convert": "convert_idx convert_npy convert_table convert_text",
     "daskcluster.errors": (
         "BudgetError ClusterLost DaskClusterError EngineError "
         "InputError Interrupted ModelError StoreError"

@@ -21,7 +21,7 @@ from daskcluster import (
     open_responsibilities,
     open_store,
 )
-from daskcluster.cli import main
+from daskcluster.cli import converting, main
 from daskcluster.convert import convert_npy
 from daskcluster.engine import JsonLines, Silent
 
@@ -30,12 +30,13 @@ commands = sys.modules["daskcluster.cli.main"]
 
 FIT_KEYS = {
     "n_rows", "n_features", "n_clusters", "n_iter", "inertia", "objective", "converged", "passes",
-    "seconds", "seed", "init", "algorithm", "cluster_sizes", "history", "build",
+    "seconds", "seed", "init", "algorithm", "cluster_sizes", "history", "build", "top_terms",
 }  # fmt: skip
 EVALUATE_KEYS = {
     "n_rows", "n_clusters", "inertia", "purity", "gini", "ari", "nmi", "homogeneity",
     "completeness", "v_measure", "fowlkes_mallows", "silhouette", "calinski_harabasz",
     "davies_bouldin", "contingency", "class_names", "objective", "soft_contingency", "passes",
+    "top_terms",
 }  # fmt: skip
 
 
@@ -342,7 +343,8 @@ def test_help(path, capsys):
 
 def test_the_commands_are_those_of_the_contract():
     assert {" ".join(path) for path, _ in all_commands()} == {
-        "", "demo", "convert", "convert idx", "convert npy", "info", "fit", "predict", "evaluate",
+        "", "demo", "convert", "convert idx", "convert npy", "convert table", "convert text",
+        "info", "fit", "predict", "evaluate",
     }  # fmt: skip
 
 
@@ -356,7 +358,7 @@ def test_version(capsys):
         ["fit", "s", "m", "--k", "2", option]
         for option in ("--weights=w", "--standardize")
     ]
-    + [[name] for name in ("sweep", "plan", "report", "convert text", "convert table")],
+    + [[name] for name in ("sweep", "plan", "report")],
     ids=" ".join,
 )  # fmt: skip
 def test_what_comes_later_is_unknown(arguments, capsys):
@@ -448,7 +450,7 @@ def test_convert_hands_every_option_on(folder, capsys, monkeypatch, command, fun
         calls.append((args, options))
         return open_store(folder / "s")
 
-    monkeypatch.setattr(commands, function.__name__, spy)
+    monkeypatch.setattr(converting, function.__name__, spy)
     run(
         capsys, "convert", command, "rows", "store", "--labels", "l", "--rows-per-chunk", 9,
         "--codec", "zstd", "--overwrite", "--resume", "--progress", "json",

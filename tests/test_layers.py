@@ -21,6 +21,7 @@ OWNERS = {
     "threadpoolctl": {"engine"},
     "matplotlib": {"report"},
     "click": {"cli"},
+    "pyarrow": {"sources"},
 }
 # The two entry points import what they show.
 ENTRIES = {"__init__", "__main__"}

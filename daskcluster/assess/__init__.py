@@ -7,6 +7,7 @@ from daskcluster.assess.separation import (
     davies_bouldin_score,
     silhouette_score,
 )
+from daskcluster.assess.table import predict_parquet
 from daskcluster.assess.written import open_labels, open_responsibilities
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "open_labels",
     "open_responsibilities",
     "predict_labels",
+    "predict_parquet",
     "predict_responsibilities",
     "silhouette_score",
 ]

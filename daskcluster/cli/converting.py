@@ -7,7 +7,7 @@ import click
 from daskcluster.cli.common import RESUME, Output, printing
 from daskcluster.cli.running import running
 from daskcluster.cli.show import convert_lines, store_facts
-from daskcluster.convert import convert_idx, convert_npy, convert_text
+from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
 from daskcluster.convert.text import MOST_TERMS
 from daskcluster.convert.weighing import TIES
 from daskcluster.store import CODECS
@@ -86,6 +86,31 @@ def _share(context: Any, parameter: Any, value: str | None) -> int | float | Non
         raise click.BadParameter(
             f"{value!r} is neither a number of documents nor a share"
         ) from None
+
+
+@convert.command()
+@click.argument("files", nargs=-1, required=True)
+@click.argument("store")
+@click.option("--columns", metavar="A,B", help="Features, in order; default all numeric ones.")
+@click.option("--label-column", metavar="C", help="True classes: integers or text.")
+@click.option("--id-column", metavar="C", help="Comes back with the labels of `predict`.")
+@click.option(
+    "--missing", type=click.Choice(("error", "drop", "mean")), default="error", show_default=True,
+    help="Missing values: refused, their rows dropped, or the column's mean.",
+)  # fmt: skip
+@_writing
+def table(
+    files: tuple[str, ...], store: str, output: Output, columns: str | None, **options: Any
+) -> None:
+    """Convert Parquet or CSV FILES, or folders of them, to STORE.
+
+    \b
+    Example:
+      daskcluster convert table part-*.parquet rows.zarr --id-column id --missing mean
+    """
+    chosen = None if columns is None else [name.strip() for name in columns.split(",")]
+    made = convert_table(files, store, columns=chosen, progress=output.progress, **options)
+    output.result(store_facts(made), convert_lines(made))
 
 
 @convert.command()

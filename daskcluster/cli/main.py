@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from daskcluster import __version__
-from daskcluster.assess import evaluate, predict_labels, predict_responsibilities
+from daskcluster.assess import evaluate, predict_labels, predict_parquet, predict_responsibilities
 from daskcluster.cli.common import RESUME, Output, printing
 from daskcluster.cli.converting import convert
 from daskcluster.cli.running import running
@@ -162,15 +162,21 @@ def predict(
 ) -> None:
     """Write the cluster of every row of STORE to OUT, or with --proba every cluster's share in it.
 
+    OUT is a Zarr store, or by the name of FILE.parquet a table of ids and labels. STORE may also be
+    documents, for a model of a store of text.
+
     \b
     Example:
       daskcluster predict model mnist.zarr labels.zarr
     """
+    options: dict[str, Any] = {"overwrite": overwrite, "progress": output.progress}
     write = predict_responsibilities if proba else predict_labels
-    facts = write(
-        load_model(model), store, out, overwrite=overwrite, resume=resume,
-        progress=output.progress,
-    )  # fmt: skip
+    if not out.endswith(".parquet"):
+        facts = write(load_model(model), store, out, resume=resume, **options)
+    elif proba or resume:
+        raise click.UsageError("--proba and --resume are for Zarr arrays: OUT names a Parquet file")
+    else:
+        facts = predict_parquet(load_model(model), store, out, **options)
     output.result(facts, predict_lines(facts))
 
 

@@ -36,6 +36,8 @@ def store_facts(store: Store) -> dict[str, Any]:
         "bytes": info.nbytes,
         "stored": None if info.sparse is None else info.sparse["stored"],
         "text": info.text,
+        "columns": None if info.columns is None else list(info.columns),
+        "ids": info.ids,
         "class_names": None if info.class_names is None else list(info.class_names),
         "sources": list(info.sources),
         "created": info.created,
@@ -148,7 +150,8 @@ def predict_lines(facts: dict[str, Any]) -> list[str]:
         shape = f"{facts['n_rows']:,} x {facts['n_clusters']:,} responsibilities"
         return [f"{facts['array']}: {shape}, {facts['dtype']}", f"cluster weights {weights}"]
     sizes = " ".join(str(n) for n in facts["cluster_sizes"])
-    return [f"{facts['array']}: {facts['n_rows']:,} labels", f"cluster sizes {sizes}"]
+    place = facts["array"] or facts["out"]
+    return [f"{place}: {facts['n_rows']:,} labels", f"cluster sizes {sizes}"]
 
 
 def evaluate_lines(facts: dict[str, Any]) -> list[str]:

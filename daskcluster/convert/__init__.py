@@ -2,6 +2,10 @@
 
 from daskcluster.convert.files import convert_idx, convert_npy
 from daskcluster.convert.rows import Rows, convert_dask, convert_rows
+from daskcluster.convert.table import convert_table
 from daskcluster.convert.text import convert_text
 
-__all__ = ["Rows", "convert_dask", "convert_idx", "convert_npy", "convert_rows", "convert_text"]
+__all__ = [
+    "Rows", "convert_dask", "convert_idx", "convert_npy", "convert_rows", "convert_table",
+    "convert_text",
+]  # fmt: skip

@@ -2,11 +2,12 @@
 
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,7 @@ from daskcluster.survey import survey
 Provenance = Callable[[], tuple[dict[str, Any], ...]]
 
 _BLOCKS_IN_FLIGHT = 3
+_LABELS = ArraySpec("labels", (), "int32", fill_value=-1)
 
 
 class Shaped(Protocol):
@@ -105,6 +107,57 @@ def _write(build: Build, name: str, start: int, rows: npt.NDArray[Any]) -> float
     return largest
 
 
+class Beside(ABC):
+    """What is written beside the rows: labels, ids."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the codes in ``labels``; None without."""
+
+    @property
+    @abstractmethod
+    def arrays(self) -> tuple[ArraySpec, ...]:
+        """Arrays to be made."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What the store says of it: fields of `StoreInfo`."""
+
+    @abstractmethod
+    def write(self, build: Build) -> None:
+        """Write all of it that does not come with the rows."""
+
+
+@dataclass(frozen=True)
+class FileLabels(Beside):
+    """Labels in a file of their own, or none."""
+
+    rows: Rows
+    source: Source | None
+
+    @cached_property
+    def _classes(self) -> npt.NDArray[np.int64] | None:
+        return _classes(self.rows, self.source)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return None if self._classes is None else tuple(str(c) for c in self._classes)
+
+    @property
+    def arrays(self) -> tuple[ArraySpec, ...]:
+        return () if self._classes is None else (_LABELS,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def write(self, build: Build) -> None:
+        if self.source is not None and self._classes is not None:
+            _write_labels(build, self.source, self._classes)
+
+
 def convert_rows(
     rows: Rows,
     store: str | os.PathLike[str],
@@ -112,6 +165,7 @@ def convert_rows(
     files: tuple[dict[str, Any], ...] | None = None,
     provenance: Provenance = tuple,
     labels: Source | None = None,
+    beside: Beside | None = None,
     rows_per_chunk: int | None = None,
     codec: str = "lz4",
     overwrite: bool = False,
@@ -123,7 +177,8 @@ def convert_rows(
     With ``files``, which say what is read, a conversion that ends early stays, to be resumed.
     """
     dtype = check_row_type(rows.dtype, rows.path)
-    classes = _classes(rows, labels)
+    beside = beside or FileLabels(rows, labels)
+    class_names = beside.class_names  # refused before anything is written
     per_chunk = chunk_rows(rows.n_rows, rows.n_features, np.dtype(dtype).itemsize, rows_per_chunk)
     recipe = None if files is None else _recipe(rows, dtype, files, per_chunk, codec)
     with building(
@@ -132,12 +187,14 @@ def convert_rows(
     ) as build:  # fmt: skip
         if not build.sealed:
             build.create_array(ArraySpec("data", (rows.n_features,), dtype))
-            if labels is not None and classes is not None:
-                build.create_array(ArraySpec("labels", (), "int32", fill_value=-1))
-                _write_labels(build, labels, classes)
+            for spec in beside.arrays:
+                build.create_array(spec)
+            beside.write(build)
+            if hasattr(rows, "build"):
+                rows.build = build
             cut = Cut(rows.n_rows, per_chunk)
             _write_rows(build, rows, cut, progress)
-            _seal(build, rows, dtype, classes, cut, provenance, progress)
+            _seal(build, rows, dtype, class_names, cut, provenance, progress, beside.facts)
     return open_store(store)
 
 
@@ -164,7 +221,7 @@ def convert_dask(
     with building(store, n_rows=rows.n_rows, rows_per_chunk=per_chunk) as build:
         build.create_array(ArraySpec("data", (rows.n_features,), dtype))
         write_dask(rows.array, per_chunk, partial(_write, build, rows.path))
-        _seal(build, rows, dtype, None, Cut(rows.n_rows, per_chunk), tuple, progress)
+        _seal(build, rows, dtype, None, Cut(rows.n_rows, per_chunk), tuple, progress, {})
     return open_store(store)
 
 
@@ -252,14 +309,15 @@ def _seal(
     build: Build,
     rows: Shaped,
     dtype: str,
-    classes: npt.NDArray[np.int64] | None,
+    class_names: tuple[str, ...] | None,
     cut: Cut,
     provenance: Provenance,
     progress: Progress | None,
+    facts: dict[str, Any],
 ) -> None:
     """Read everything back, checksums and all, for the moments; then make the build the store."""
     n_bytes = rows.n_rows * rows.n_features * np.dtype(dtype).itemsize
-    reader = BuildReader(build.path, build.id, with_labels=classes is not None)
+    reader = BuildReader(build.path, build.id, with_labels=class_names is not None)
     with Session(reader, cut, n_bytes, memory_budget=0, progress=progress) as session:
         moments = survey(session, rows.path, rows.n_rows, dtype)
     info = StoreInfo(
@@ -271,10 +329,11 @@ def _seal(
         grain=grain_rows(rows.n_features),
         codec=build.codec,
         sample_shape=rows.sample_shape or (1,),
-        class_names=None if classes is None else tuple(str(c) for c in classes),
+        class_names=class_names,
         moments=moments,
         sources=provenance(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=dict(versions()),
+        **facts,
     )
     build.seal(info.to_json())

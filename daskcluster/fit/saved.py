@@ -119,7 +119,7 @@ def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
     )
     model.init = params["init"]
     for name in kind._saved:
-        setattr(model, name, fitted.get(name) if name == "top_terms_" else fitted[name])
+        setattr(model, name, fitted[name])
     shape, names = fitted["sample_shape_"], fitted["feature_names_in_"]
     model.cluster_centers_ = centers
     for name, dtype in kind._arrays.items():

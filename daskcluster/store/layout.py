@@ -119,6 +119,10 @@ class StoreInfo:
     """Of sparse rows: how many elements are ``stored``, and the ``width`` of a chunk of them."""
     text: dict[str, Any] | None = None
     """Of documents: the options by which they were weighed."""
+    columns: tuple[str, ...] | None = None
+    """Names of a table's features."""
+    ids: str | None = None
+    """Whether rows have ids, and of which kind: integers or text."""
 
     @property
     def n_chunks(self) -> int:
@@ -144,6 +148,8 @@ class StoreInfo:
             "sources": list(self.sources),
             "sparse": self.sparse,
             "text": self.text,
+            "columns": None if self.columns is None else list(self.columns),
+            "ids": self.ids,
         }
 
     def _moments(self) -> dict[str, Any]:
@@ -207,7 +213,25 @@ def _parse(a: dict[str, Any]) -> StoreInfo:
         sources=tuple(dict(s) for s in a["sources"]),
         sparse=_parse_sparse(a),
         text=_parse_text(a),
+        columns=_parse_columns(a),
+        ids=_parse_ids(a),
     )
+
+
+def _parse_columns(a: dict[str, Any]) -> tuple[str, ...] | None:
+    given = a.get("columns")
+    if given is None:
+        return None
+    if len(given) != a["n_features"] or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"columns={given!r}")
+    return tuple(given)
+
+
+def _parse_ids(a: dict[str, Any]) -> str | None:
+    given = a.get("ids")
+    if given not in (None, "integers", "text"):
+        raise ValueError(f"ids={given!r}")
+    return None if given is None else str(given)
 
 
 def _parse_sparse(a: dict[str, Any]) -> dict[str, int] | None:

@@ -104,6 +104,20 @@ class Store:
             return None
         return BuildArray(self.path, self.info.build, "idf").rows(0, self.info.n_features)
 
+    def ids(self, chunk: int) -> npt.NDArray[Any]:
+        """Ids of a chunk's rows: integers, or objects of type str."""
+        if self.info.ids is None:
+            raise StoreError(f"{self.path} holds no ids: convert with --id-column NAME")
+        size = self.info.rows_per_chunk
+        n = min(size, self.info.n_rows - chunk * size)
+        array = BuildArray(self.path, self.info.build, f"ids/{chunk}")
+        if self.info.ids == "integers":
+            return array.rows(0, n)
+        found = np.array(json.loads(array.rows(0, array.length).tobytes()), dtype=object)
+        if found.shape != (n,):
+            raise StoreError(f"{self.path}: chunk {chunk} has ids of other rows; convert again")
+        return found
+
     def labels(self) -> npt.NDArray[np.int32]:
         """All true classes as codes, shape (n_rows,), -1 where unknown."""
         if not self.has_labels:
@@ -259,6 +273,11 @@ class BuildArray:
         self._place = f"{path}/build-{build}/{name}"
         self._array = build_array(path, build, name)
         self._chunks = None if is_url(path) else LocalChunks.of(self._array, Path(self._place))
+
+    @property
+    def length(self) -> int:
+        """Of the first axis."""
+        return int(self._array.shape[0])
 
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop``, in native byte order."""
