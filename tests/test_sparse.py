@@ -1,11 +1,13 @@
 """Sparse rows give what dense rows give: the same bits of hard fits, soft ones to rounding."""
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.cluster import KMeans as SklearnKMeans
 from strategies import CHECK, FEW, centers_for, session_over, tables
 
@@ -168,6 +170,24 @@ def test_any_matrix_of_scipy_is_taken(matrix, kind):
     wanted = KMeans(4, random_state=0).fit(matrix)
     found = KMeans(4, random_state=0).fit(kind(matrix))
     np.testing.assert_array_equal(found.labels_, wanted.labels_)
+
+
+@pytest.mark.parametrize("estimator", [KMeans(4, random_state=0), SoftKMeans(4, random_state=0)])
+def test_dask_arrays_of_sparse_blocks(matrix, client, estimator):
+    tall = sparse.vstack([matrix] * 12, format="csr")
+    blocks = [
+        da.from_delayed(
+            dask.delayed(tall[i : i + 999]),
+            (len(range(*slice(i, i + 999).indices(tall.shape[0]))), 60),
+            meta=sparse.csr_array((0, 60)),
+        )
+        for i in range(0, tall.shape[0], 999)
+    ]
+    lazy = da.concatenate(blocks)
+    found = clone(estimator).fit(lazy)
+    wanted = clone(estimator).fit(tall)
+    np.testing.assert_array_equal(found.cluster_centers_, wanted.cluster_centers_)
+    np.testing.assert_array_equal(found.labels_.compute(), wanted.labels_)
 
 
 def test_values_that_are_not_finite_are_refused(matrix):

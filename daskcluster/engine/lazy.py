@@ -84,3 +84,10 @@ def write_dask(
     aligned = x.rechunk((rows_per_block, -1))
     # Every block is whole chunks of the target with one writer, so no lock is needed.
     da.store(aligned, _Target(write), lock=False)
+
+
+def each_block(x: da.Array, function: Callable[[int, Any], Any]) -> list[Any]:
+    """``function(index, block)`` of every run of rows of a Dask array, in the order of the rows."""
+    blocks = x.to_delayed().ravel()
+    calls = [dask.delayed(function)(i, block) for i, block in enumerate(blocks)]
+    return list(dask.compute(*calls))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.convert import convert_dask, convert_rows
+from daskcluster.convert.blocks import convert_sparse_dask, is_sparse_dask
 from daskcluster.engine import Progress, Reader, Session
 from daskcluster.engine.lazy import is_dask_array, temporary_directory
 from daskcluster.errors import InputError
@@ -127,8 +128,11 @@ def dataset(X: Any, progress: Progress | None = None) -> Iterator[Dataset]:
         are written once to a temporary store, which is deleted afterwards.
     """
     if is_dask_array(X):
-        with _temporary(X.nbytes, "a Dask array") as path:
-            yield _passing(convert_dask(X, path, progress=progress))
+        # Of sparse blocks nobody knows the size before they are there.
+        sparse = is_sparse_dask(X)
+        with _temporary(0 if sparse else X.nbytes, "a Dask array") as path:
+            write = convert_sparse_dask if sparse else convert_dask
+            yield _passing(write(X, path, progress=progress))
         return
     data = view(X)
     if not isinstance(data.reader, ZarrRows) or data.reader.in_place:

@@ -30,7 +30,7 @@ class Extremes:
         return max(a, b)
 
 
-def largest_magnitude(rows: npt.NDArray[Any], first_row: int, name: str) -> float:
+def largest_magnitude(rows: Any, first_row: int, name: str) -> float:
     """``max |x|``; raises `InputError` naming the row for NaN, infinity or a value out of range."""
     limit = INTEGER_BOUNDS.get(rows.dtype.name, LARGEST_MAGNITUDE)
     if not rows.size:

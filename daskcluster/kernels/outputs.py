@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.spatial.distance import cdist
 
 from daskcluster.kernels.batch import Batch
@@ -14,11 +15,13 @@ from daskcluster.kernels.frame import Floats, frame_of, unmoved
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.soft import Responsibilities, Softness, run_rows, tiles
-from daskcluster.kernels.sparse import is_sparse
+from daskcluster.kernels.sparse import SparseRows, is_sparse
 
 
 def _rows(batch: Batch | npt.NDArray[Any]) -> Any:
     rows: Any = batch.rows if isinstance(batch, Batch) else batch
+    if sparse.issparse(rows):  # a block of a Dask array
+        rows = SparseRows.of(rows)
     rows = rows if is_sparse(rows) else np.asarray(rows)
     # Of integers only these may be more than float64 holds.
     if rows.size and (rows.dtype.kind == "f" or rows.dtype.name == "int64"):
