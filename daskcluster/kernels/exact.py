@@ -20,6 +20,8 @@ Ints = npt.NDArray[np.int64]
 Pieces = list[tuple[int, Floats]]
 
 _DENSE_ENTRIES = 1 << 12
+# Of so many elements it pays to leave out zeros, where this part of them or less is none.
+_LARGE, _FEW = 1 << 16, 0.5
 _SPLITTER = 2.0**27 + 1.0
 
 
@@ -61,6 +63,16 @@ def to_ints(limbs: Ints) -> list[int]:
         sum(v << (LIMB_BITS * i) for i, v in enumerate(column))
         for column in zip(*rows, strict=True)
     ]
+
+
+def total(limbs: Ints) -> int:
+    """The sum of all values in grid units, as a Python integer."""
+    found = 0
+    for i, limb in enumerate(limbs):
+        high = limb >> 24
+        # Halves of limbs below 2**40 add up to 2**63 for as many as memory holds.
+        found += ((int(high.sum()) << 24) + int((limb - (high << 24)).sum())) << (LIMB_BITS * i)
+    return found
 
 
 def cluster_sums(
@@ -113,8 +125,20 @@ def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
 
     The quotient is corrected by its exact remainder; integers of up to 2**53 divide directly.
     Two float64 hold two limbs and not three, and a quotient below the normal range would be
-    rounded twice: those are divided as Python integers.
+    rounded twice: those are divided as Python integers. Of sparse rows most sums are 0, and stay.
     """
+    if limbs[0].size > _LARGE:
+        some = np.flatnonzero(limbs.any(axis=0).ravel())
+        if len(some) < _FEW * limbs[0].size:
+            means = np.zeros(limbs[0].size)
+            own = np.repeat(counts, limbs.shape[2])[some]
+            few = limbs.reshape(len(limbs), -1, 1)[:, some]
+            means[some] = _mean(few, own, grid)[:, 0]
+            return means.reshape(limbs.shape[1:])
+    return _mean(limbs, counts, grid)
+
+
+def _mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
     if len(limbs) > 2 or grid.exponent < -960:
         pairs = zip(to_ints(limbs), np.repeat(counts, limbs.shape[2]).tolist(), strict=True)
         quotients = [float(scaled(total, grid.exponent) / count) for total, count in pairs]
@@ -220,16 +244,28 @@ def inertia(squares: Fraction, sums: Ints, counts: Ints, centers: Floats, grid: 
     counts : int64 ndarray of shape (n_clusters,)
     centers : float64 ndarray of shape (n_clusters, n_features)
     """
+    if centers.size > _LARGE and np.count_nonzero(centers) < _FEW * centers.size:
+        total = squares
+        for center, count, own in zip(centers, counts, sums.transpose(1, 0, 2), strict=True):
+            some = np.flatnonzero(center)
+            total += _own_terms(
+                own[:, np.newaxis, some], count[np.newaxis], center[some][np.newaxis], grid
+            )
+    else:
+        total = squares + _own_terms(sums, counts, centers, grid)
+    # Real elements were rounded to the grid, so a perfect fit may miss zero by one unit of it.
+    return max(float(total), 0.0)
+
+
+def _own_terms(sums: Ints, counts: Ints, centers: Floats, grid: Grid) -> Fraction:
+    """``sum n_k ||C_k||^2 - 2 sum C_k . S_k`` of some clusters, exact."""
     n_clusters, n_features = centers.shape
     bits = (53 - n_features.bit_length()) // 2
     own = float_pieces(centers, bits)
     norms, norm_exponent = row_dots(own, own, n_clusters)
     dots, dot_exponent = row_dots(own, limb_pieces(sums, bits), n_clusters)
     weighted = sum(n * norm for n, norm in zip(counts.tolist(), norms, strict=True))
-    total = squares + scaled(weighted, norm_exponent)
-    total -= 2 * scaled(sum(dots), dot_exponent + grid.exponent)
-    # Real elements were rounded to the grid, so a perfect fit may miss zero by one unit of it.
-    return max(float(total), 0.0)
+    return scaled(weighted, norm_exponent) - 2 * scaled(sum(dots), dot_exponent + grid.exponent)
 
 
 def _integers(values: Floats, exponent: int) -> npt.NDArray[np.object_]:

@@ -12,7 +12,7 @@ from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
-from daskcluster.kernels.sparse import is_sparse
+from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_sums import add_by_cluster
 from daskcluster.plan import Grid, pairs_width
 
@@ -312,9 +312,11 @@ def moved(
             return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0)
         counts = np.bincount(after[picked], minlength=n_clusters)
         counts -= np.bincount(before[picked], minlength=n_clusters)
-    size = _RUN if not is_sparse(rows) else count
-    for start in range(0, count, max(size, 1)):
-        run = slice(start, start + size) if picked is None else picked[start : start + size]
+    if is_sparse(rows):
+        _add_sparse(sums, rows, before, after, picked, at, grid)
+        return HardPartial(sums, counts.astype(np.int64), count)
+    for start in range(0, count, _RUN):
+        run = slice(start, start + _RUN) if picked is None else picked[start : start + _RUN]
         sums += _run_sums(
             rows[run] if at is None else rows[at[run]],
             None if before is None else before[run], after[run], n_clusters, grid,
@@ -327,13 +329,26 @@ def _run_sums(
     rows: Rows, before: Labels | None, after: Labels, n_clusters: int, grid: Grid
 ) -> exact.Ints:
     ones = np.ones(len(rows), dtype=np.int64)
-    if is_sparse(rows):
-        labels, signs = (after, ones) if before is None else _twice(before, after)
-        sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
-        return add_by_cluster(sums, rows, labels, signs, grid)
     if before is None:
         return exact.cluster_sums(rows, after, ones, n_clusters, grid)
     return exact.cluster_sums(rows, *_twice(before, after), n_clusters, grid)
+
+
+def _add_sparse(
+    sums: exact.Ints,
+    rows: SparseRows,
+    before: Labels | None,
+    after: Labels,
+    picked: Indices | None,
+    at: Indices | None,
+    grid: Grid,
+) -> None:
+    """Add sparse rows, or those ``picked`` among them, to ``sums``, in place."""
+    if before is None or picked is None:
+        add_by_cluster(sums, rows, after, np.ones(len(rows), dtype=np.int64), grid)
+        return
+    some = rows[picked if at is None else at[picked]]
+    add_by_cluster(sums, some, *_twice(before[picked], after[picked]), grid)
 
 
 def _twice(before: Labels, after: Labels) -> tuple[Labels, exact.Ints]:

@@ -86,7 +86,7 @@ class Moments:
     @property
     def total_squares(self) -> Fraction:
         """``sum ||x||^2`` over all rows."""
-        return exact.scaled(sum(exact.to_ints(self.squares)), self.square_grid.exponent)
+        return exact.scaled(exact.total(self.squares), self.square_grid.exponent)
 
     def means(self) -> exact.Floats:
         """Column means, shape (n_features,), correctly rounded."""
@@ -96,10 +96,12 @@ class Moments:
 
     def total_variance(self) -> Fraction:
         """The sum of the columns' (population) variances."""
-        sums = exact.to_ints(self.sums)
-        spread = sum(s * s for s in sums)
+        bits = (53 - self.sums.shape[1].bit_length()) // 2
+        pieces = exact.limb_pieces(self.sums[:, np.newaxis], bits)
+        (spread,), exponent = exact.row_dots(pieces, pieces, 1)
         mean_square = self.total_squares / self.n_rows
-        return mean_square - exact.scaled(spread, 2 * self.sum_grid.exponent) / self.n_rows**2
+        exponent += 2 * self.sum_grid.exponent
+        return mean_square - exact.scaled(spread, exponent) / self.n_rows**2
 
 
 @dataclass(frozen=True)
