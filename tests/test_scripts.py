@@ -18,7 +18,7 @@ from daskcluster.sources import open_source
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = (
     "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit",
-    "bench_s3", "bench_scheduler", "make_store", "measure_memory", "soak",
+    "bench_s3", "bench_scheduler", "bench_soft", "make_store", "measure_memory", "notebook", "soak",
 )  # fmt: skip
 
 
@@ -182,6 +182,41 @@ def test_measure_memory_of_a_soft_fit():
     (result,), (account,) = events["result"], events["account"]
     assert result["over_idle_mb"] * 1e6 < account["bound_bytes"]
     assert "target 350" in last
+
+
+def test_notebook(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("mnist", "fashion-mnist"):
+        (tmp_path / name).mkdir()
+        write_idx(
+            tmp_path / name / "train-images-idx3-ubyte",
+            rng.integers(0, 255, (80, 4, 4), dtype=np.uint8),
+        )
+        write_idx(
+            tmp_path / name / "train-labels-idx1-ubyte", rng.integers(0, 9, 80, dtype=np.uint8)
+        )
+    for i in range(40):
+        category = tmp_path / "news" / "20news-bydate-train" / f"topic{i % 2}"
+        category.mkdir(parents=True, exist_ok=True)
+        words = rng.choice(["space", "orbit", "car", "wheel", "moon"], 6)
+        (category / str(i)).write_text(" ".join(words))
+    (tmp_path / ".env").write_text(
+        "# where the data is\nMNIST_DATA_PATH=mnist\nFASHION_MNIST_DATA_PATH='fashion-mnist'\n"
+        f"TWENTY_NEWSGROUPS_PATH={tmp_path / 'news'}\n"
+    )
+    for variable in ("MNIST_DATA_PATH", "FASHION_MNIST_DATA_PATH", "TWENTY_NEWSGROUPS_PATH"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    events, _ = run("notebook", "--max-iter", 5, "--soft-iter", 5)
+    fits = [(line["data"], line["k"], line["beta"]) for line in events["fit"]]
+    soft = (0.1, 1.0, 10.0)
+    assert fits == [
+        *((name, k, None if k != 10 or beta is None else beta)
+          for name in ("mnist", "fashion-mnist")
+          for k, beta in [(5, None), (10, None), (20, None), *((10, beta) for beta in soft)]),
+        ("20newsgroups", 20, None), *(("20newsgroups", 20, beta) for beta in soft),
+    ]  # fmt: skip
+    assert all(0 < line["purity"] <= 1 for line in events["fit"])
 
 
 def test_bench_soft():
