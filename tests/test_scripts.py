@@ -207,8 +207,14 @@ def test_notebook(tmp_path, monkeypatch):
     for variable in ("MNIST_DATA_PATH", "FASHION_MNIST_DATA_PATH", "TWENTY_NEWSGROUPS_PATH"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
-    events, _ = run("notebook", "--max-iter", 5, "--soft-iter", 5)
-    fits = [(line["data"], line["k"], line["beta"]) for line in events["fit"]]
+    command = [sys.executable, str(SCRIPTS / "notebook.py"), "--max-iter", "5", "--soft-iter", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = [line for line in lines if line["event"] == "fit"]
+    table = done.stdout.splitlines()[-len(lines) - 1 :]
+    assert table[0].split()[:4] == ["data", "k", "beta", "iter"]
+    assert [row.split()[0] for row in table[1:]] == [line["data"] for line in lines]
+    fits = [(line["data"], line["k"], line["beta"]) for line in lines]
     soft = (0.1, 1.0, 10.0)
     assert fits == [
         *((name, k, None if k != 10 or beta is None else beta)
@@ -216,7 +222,7 @@ def test_notebook(tmp_path, monkeypatch):
           for k, beta in [(5, None), (10, None), (20, None), *((10, beta) for beta in soft)]),
         ("20newsgroups", 20, None), *(("20newsgroups", 20, beta) for beta in soft),
     ]  # fmt: skip
-    assert all(0 < line["purity"] <= 1 for line in events["fit"])
+    assert all(0 < line["purity"] <= 1 for line in lines)
 
 
 def test_bench_soft():
