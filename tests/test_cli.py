@@ -141,13 +141,14 @@ def test_a_soft_fit_and_what_follows(folder, tmp_path, capsys, beta):
     ("arguments", "message"),
     [
         (["--beta", "1"], "need --soft"),
-        (["--metric", "euclidean"], "need --soft"),
+        (["--metric", "sqeuclidean"], "metric='sqeuclidean' should be one of"),
+        (["--metric", "cosine", "--standardize"], "choose one"),
         (["--precision", "float32"], "need --soft"),
         (["--soft", "--algorithm", "lloyd"], "not for --soft"),
         (["--soft", "--beta", "0"], "beta=0.0 should be a number > 0"),
         (["--soft", "--beta", "nan"], "beta=nan"),
         (["--soft", "--beta", "x"], "not a valid float"),
-        (["--soft", "--metric", "cosine"], "is not one of"),
+        (["--soft", "--metric", "cosine"], "metric='cosine' should be one of"),
         (["--soft", "--init", "best"], "--init best"),
     ],
 )
@@ -356,7 +357,7 @@ def test_version(capsys):
     "arguments",
     [
         ["fit", "s", "m", "--k", "2", option]
-        for option in ("--weights=w", "--standardize")
+        for option in ("--weights=w",)
     ]
     + [[name] for name in ("sweep", "plan", "report")],
     ids=" ".join,
@@ -426,11 +427,13 @@ def test_fit_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
         capsys, "fit", "store", tmp_path / "m", "--k", 3, "--init", tmp_path / "start.npy",
         "--n-init", 4, "--max-iter", 5, "--tol", 0.25, "--seed", 6, "--algorithm", "lloyd",
         "--memory-budget", "7MB", "--progress", "json", "--resume", "--time-budget", "1h",
+        "--standardize", "--metric", "euclidean",
     )  # fmt: skip
     np.testing.assert_array_equal(given.pop("init"), np.ones((3, 2)))
     assert given == {
         "n_clusters": 3, "n_init": 4, "max_iter": 5, "tol": 0.25, "random_state": 6,
         "algorithm": "lloyd", "memory_budget": "7MB", "X": "store", "progress": JsonLines,
+        "standardize": True, "metric": "euclidean",
         "path": str(tmp_path / "m"), "resume": True, "overwrite": False,
     }  # fmt: skip
     given.clear()

@@ -44,7 +44,7 @@ def evaluate(
         each cluster, the largest weights first, where the store holds text; passes.
     """
     store = open_store(store)
-    data = store_dataset(store, with_labels=store.has_labels)
+    data = store_dataset(store, with_labels=store.has_labels).mapped(model.row_map_)
     n_clusters = check_features(model, data)
     names = store.info.class_names
     with assessing(data, n_clusters, progress) as session:

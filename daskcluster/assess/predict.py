@@ -123,6 +123,7 @@ class _Prediction(ABC):
         return {
             "store_build": self.data.build,
             "centers": centers[:16],
+            "map": None if self.model.row_map_ is None else self.model.row_map_.token,
             "rows": self.data.n_rows,
             "rows_per_chunk": self.rows_per_chunk,
             "daskcluster": versions()["daskcluster"],
@@ -149,7 +150,8 @@ class _Labels(_Prediction):
 
     @property
     def function(self) -> Function:
-        return Label(self.model.cluster_centers_)
+        function: Function = self.model._mapped(Label(self.model.cluster_centers_))
+        return function
 
     def check(self, session: Session) -> dict[str, Any]:
         sizes = session.reduce(CountLabels(self.n_clusters), "check")
@@ -180,7 +182,9 @@ class _Responsibilities(_Prediction):
 
     @property
     def function(self) -> Function:
-        return Membership(self.model.cluster_centers_, self.model.softness_)
+        membership = Membership(self.model.cluster_centers_, self.model.softness_)
+        function: Function = self.model._mapped(membership)
+        return function
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
 from daskcluster.fit.estimator import INITS
 from daskcluster.fit.kmeans import ALGORITHMS
 from daskcluster.fit.softkmeans import PRECISIONS
-from daskcluster.kernels.soft import METRICS
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
@@ -86,7 +85,12 @@ def info(path: str, output: Output) -> None:
 )
 @click.option("--soft", is_flag=True, help="Soft k-means: rows belong to clusters by degrees.")
 @click.option("--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1.")
-@click.option("--metric", type=click.Choice(METRICS), help="With --soft; default euclidean.")
+@click.option(
+    "--metric",
+    type=click.Choice(("euclidean", "sqeuclidean", "cosine")),
+    help="Default euclidean; sqeuclidean is for --soft, cosine (spherical k-means) without.",
+)
+@click.option("--standardize", is_flag=True, help="Columns of mean 0 and standard deviation 1.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="With --soft; default auto.")
 @click.option(
     "--init", default="k-means++", show_default=True, metavar="NAME|FILE.npy",
@@ -199,11 +203,11 @@ def evaluate_(model: str, store: str, output: Output) -> None:
 def _kind(options: dict[str, Any]) -> type[Any]:
     """The estimator that the options are of; they are left with what it takes."""
     soft = options.pop("soft")
-    others = ("algorithm",) if soft else ("beta", "metric", "precision")
+    others = ("algorithm",) if soft else ("beta", "precision")
     if any([options.pop(name) is not None for name in others]):
         raise click.UsageError(
             "--algorithm is not for --soft" if soft
-            else "--beta, --metric and --precision need --soft"
+            else "--beta and --precision need --soft"
         )  # fmt: skip
     for name in [name for name, value in options.items() if value is None]:
         del options[name]

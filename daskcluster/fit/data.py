@@ -21,6 +21,7 @@ from daskcluster.engine.lazy import is_dask_array, temporary_directory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import Moments
+from daskcluster.kernels.rowmaps import RowMap
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.plan import (
     SPARSE_GRAIN,
@@ -55,6 +56,27 @@ class ArrayReader:
 
     def identity(self) -> str:
         return self.token
+
+
+@dataclass(frozen=True)
+class MappedReader:
+    """Rows of a reader, mapped as they are read."""
+
+    reader: Any
+    map: RowMap
+
+    in_memory = False
+
+    @property
+    def token(self) -> str:
+        return f"{self.reader.token}|{self.map.token}"
+
+    def read(self, block: Block) -> Batch:
+        batch = self.reader.read(block)
+        return Batch(batch.start, self.map(batch.rows), batch.labels)
+
+    def identity(self) -> str:
+        return str(self.reader.identity())
 
 
 @dataclass(frozen=True)
@@ -96,6 +118,16 @@ class Dataset:
     def sparse(self) -> bool:
         """Whether blocks hold `SparseRows`."""
         return self.stored is not None
+
+    def mapped(self, rows: RowMap | None) -> "Dataset":
+        """The same rows, mapped; those in memory at once, all others as they are read."""
+        if rows is None:
+            return self
+        if isinstance(self.reader, ArrayReader):
+            return replace(array_dataset(rows(self.reader.array)), name=self.name)
+        return replace(
+            self, reader=MappedReader(self.reader, rows), dtype="float64", moments=None, store=None
+        )
 
     def session(self, progress: Progress | None = None) -> Session:
         """A session over these rows; it keeps no decoded blocks until it is told to."""

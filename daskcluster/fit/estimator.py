@@ -28,9 +28,11 @@ from daskcluster.fit.model import model_folder, write_model
 from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit, run_fit
 from daskcluster.kernels.outputs import Apply, Distance, Label
+from daskcluster.kernels.rowmaps import Mapped, RowMap, Standardized, UnitLength
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.plan import ROW_TYPES, Cut
 
+_STANDARDS = ("mean_", "scale_")
 INITS = ("k-means++", "random")
 
 # The first is what lists and unsupported types become; all others stay as they are.
@@ -69,11 +71,36 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         progress = progress or (TextLine() if self.verbose else None)
         if is_array_like(X):
             X = self._validated(X, reset=True)
-            return self._adopt(array_dataset(X), X, options, progress, trail)
+            return self._adopt(self._prepared(array_dataset(X)), X, options, progress, trail)
         with dataset(X, progress) as data:
             self.n_features_in_ = data.n_features
             self.__dict__.pop("feature_names_in_", None)
-            return self._adopt(data, X, options, progress, trail)
+            found = self._adopt(self._prepared(data), X, options, progress, trail)
+            self._adopt_store(data)
+            return found
+
+    def _prepared(self, data: Dataset) -> Dataset:
+        """The rows as they are clustered; finds means and deviations where they are asked for."""
+        if self.standardize:
+            with data.session() as session:
+                moments = data.known_moments(session)
+            self.mean_, self.scale_ = moments.means(), moments.deviations()
+        return data.mapped(self.row_map_)
+
+    @property
+    def row_map_(self) -> RowMap | None:
+        """What rows become before they are compared with the centres."""
+        if getattr(self, "metric", None) == "cosine":
+            return UnitLength()
+        return Standardized(self.mean_, self.scale_) if self.standardize else None
+
+    def _mapped(self, function: Function) -> Function:
+        """A function of mapped rows, as one of rows as they are."""
+        return function if self.row_map_ is None else Mapped(self.row_map_, function)
+
+    def _adopt_store(self, data: Dataset) -> None:
+        terms = None if data.store is None else data.store.terms
+        self.top_terms_ = None if terms is None else top_terms(self.cluster_centers_, terms)
 
     def _adopt(
         self, data: Dataset, X: Any, options: Options, progress: Progress | None,
@@ -96,11 +123,10 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.n_samples_ = data.n_rows
         self.sample_shape_ = data.sample_shape
         self.source_ = None if data.reader.in_memory or is_dask_array(X) else data.name
-        terms = None if data.store is None else data.store.terms
-        self.top_terms_ = None if terms is None else top_terms(best.centers, terms)
+        self.top_terms_ = None
         self._n_features_out = len(best.centers)
         self._adopt_more(fit)
-        self.labels_ = self._apply(X, Label(best.centers), np.int32, None)
+        self.labels_ = self._apply(X, self._mapped(Label(best.centers)), np.int32, None)
         return self
 
     @abstractmethod
@@ -114,12 +140,13 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     def predict(self, X: Any) -> Any:
         """Label of the nearest centre for each row; int32, lazy unless ``X`` is an array."""
         X = self._checked(X)
-        return self._apply(X, Label(self.cluster_centers_), np.int32, None)
+        return self._apply(X, self._mapped(Label(self.cluster_centers_)), np.int32, None)
 
     def transform(self, X: Any) -> Any:
         """Euclidean distances to all centres, shape (n_samples, n_clusters), float64."""
         X = self._checked(X)
-        return self._apply(X, Distance(self.cluster_centers_), np.float64, self._n_features_out)
+        function = self._mapped(Distance(self.cluster_centers_))
+        return self._apply(X, function, np.float64, self._n_features_out)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted model as a folder of JSON and NPY; read back by `load_model`."""
@@ -134,6 +161,8 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             "feature_names_in_": None if names is None else list(names),
         }
         fitted |= {name: getattr(self, name).tolist() for name in self._arrays}
+        for name in _STANDARDS if self.standardize else ():
+            fitted[name] = getattr(self, name).tolist()
         about = getattr(self, "_about", None)
         kind = type(self).__name__
         write_model(folder, kind, self._plain_params(), fitted, self.cluster_centers_, about)
@@ -202,8 +231,15 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             "n_init": integer("n_init", n_init, 1),
             "max_iter": integer("max_iter", self.max_iter, 1),
             "tol": float(tol),
+            "standardize": self._flag("standardize"),
             "seed": self._seed() if seed is None or self.random_state is not None else seed,
         }
+
+    def _flag(self, name: str) -> bool:
+        value = getattr(self, name)
+        if not isinstance(value, (bool, np.bool_)):
+            raise InputError(f"{name}={value!r} should be True or False")
+        return bool(value)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):

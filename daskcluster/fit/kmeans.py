@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from daskcluster.errors import InputError
 from daskcluster.fit.data import array_dataset, dataset
 from daskcluster.fit.estimator import Clusterer, in_memory, one_of
 from daskcluster.fit.inertia import inertia_of
@@ -9,6 +10,7 @@ from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit
 
 ALGORITHMS = ("auto", "lloyd", "hamerly", "projection")
+HARD_METRICS = ("euclidean", "cosine")
 
 
 class KMeans(Clusterer):
@@ -39,6 +41,12 @@ class KMeans(Clusterer):
         few directions, and with numba from a bound for each of up to 128 centres, where the memory
         budget has room for them and they tell rows apart. 'auto' is 'projection', but 'hamerly'
         for fewer than 16 centres where numba is installed. No result depends on it.
+    metric : {'euclidean', 'cosine'}, default='euclidean'
+        'cosine' is spherical k-means (Dhillon and Modha, Machine Learning 42, 2001): rows and
+        centres are of unit length; inertia is twice the sum of ``1 - cos``.
+    standardize : bool, default=False
+        Cluster columns of mean 0 and standard deviation 1, which the model keeps; centres are in
+        these units.
     memory_budget : int, str or None, default=None
         Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
         reads every block anew, None takes a share of the memory. No result depends on it.
@@ -87,6 +95,8 @@ class KMeans(Clusterer):
         verbose: int = 0,
         random_state: Any = None,
         algorithm: str = "auto",
+        metric: str = "euclidean",
+        standardize: bool = False,
         memory_budget: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -97,19 +107,24 @@ class KMeans(Clusterer):
         self.verbose = verbose
         self.random_state = random_state
         self.algorithm = algorithm
+        self.metric = metric
+        self.standardize = standardize
         self.memory_budget = memory_budget
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the inertia of ``X`` against the fitted centres, in exact arithmetic."""
         X = self._checked(X)
         if in_memory(X):
-            return -inertia_of(array_dataset(X), self.cluster_centers_)
+            return -inertia_of(array_dataset(X).mapped(self.row_map_), self.cluster_centers_)
         with dataset(X) as data:
-            return -inertia_of(data, self.cluster_centers_)
+            return -inertia_of(data.mapped(self.row_map_), self.cluster_centers_)
 
     def _options(self, X: Any, seed: int | None) -> Options:
         algorithm = one_of("algorithm", self.algorithm, ALGORITHMS)
-        return Options(**self._shared_options(X, seed), algorithm=algorithm)
+        metric = one_of("metric", self.metric, HARD_METRICS)
+        if metric == "cosine" and self.standardize:
+            raise InputError("metric='cosine' and standardize=True: choose one")
+        return Options(**self._shared_options(X, seed), algorithm=algorithm, metric=metric)
 
     def _adopt_more(self, fit: Fit) -> None:
         """There is nothing more."""

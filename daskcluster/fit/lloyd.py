@@ -14,6 +14,7 @@ from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
 from daskcluster.kernels.projection import Basis
+from daskcluster.kernels.rowmaps import unit_rows
 from daskcluster.plan import Grid
 from daskcluster.survey import Scale
 
@@ -84,6 +85,7 @@ def lloyd(
     basis: Basis | None = None,
     paired: bool = False,
     loops: bool = True,
+    unit: bool = False,
     keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Lloyd:
     """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
@@ -92,7 +94,7 @@ def lloyd(
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
     ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
     provably keep their label, ``basis`` proves it of more, ``paired`` more often. ``loops`` are
-    compiled where that pays; for sparse rows there are none.
+    compiled where that pays; for sparse rows there are none. ``unit`` centres are of unit length.
     """
     grid = scale.moments.sum_grid
     # Labels of another restart must never pass for those of the iteration before.
@@ -110,7 +112,7 @@ def lloyd(
 
     while len(run.history) < max_iter and not run.converged:
         change = assign(f"iteration {len(run.history) + 1}")
-        _advance(session, scale, run, change.changed, tol)
+        _advance(session, scale, run, change.changed, tol, unit=unit)
         session.progress.event("iteration", run.history[-1])
         if keep is not None:
             keep(run.to_state())
@@ -124,11 +126,14 @@ def lloyd(
     )
 
 
-def _advance(session: Session, scale: Scale, run: Progression, changed: int, tol: float) -> None:
+def _advance(
+    session: Session, scale: Scale, run: Progression, changed: int, tol: float, *, unit: bool
+) -> None:
     """From the labels' sums to new centres, and whether they are the last."""
     assert run.total is not None
     centers = run.centers
     new, n_empty = _next_centers(session, scale, centers, run.total)
+    new = unit_rows(new) if unit else new
     shift = _squared_shift(new, centers, scale)
     entry = {
         "iteration": len(run.history) + 1,

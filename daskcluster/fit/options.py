@@ -32,6 +32,8 @@ class Options:
     beta: float | None = None
     """Stiffness of a soft fit; None for a hard one."""
     metric: str | None = None
+    """Of a soft fit, or cosine of a hard one."""
+    standardize: bool = False
     precision: str | None = None
     """float32, float64, or auto for whichever serves."""
 

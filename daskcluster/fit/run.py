@@ -22,6 +22,7 @@ from daskcluster.fit.options import Options, check_centers, check_n_clusters, de
 from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, soften
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
+from daskcluster.kernels.rowmaps import unit_rows
 from daskcluster.kernels.soft import Softness
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale
@@ -196,15 +197,21 @@ class _Hard(_Job):
     def _restart(self, restart: int, state: State) -> Lloyd:
         options = self._options
         if state.get("lloyd") is None:
-            run = Progression(self._initial(restart, state.get("seeds")))
+            start = self._initial(restart, state.get("seeds"))
+            run = Progression(unit_rows(start) if self._unit else start)
         else:
             run = Progression.from_state(state["lloyd"])
         return lloyd(
             self._session, self._scale, run, max_iter=options.max_iter, tol=options.tol,
             restart=restart, bounded=options.algorithm != "lloyd", basis=self._basis,
             paired=self._spending.pairs, loops=not self._data.sparse,
+            unit=self._unit,
             keep=lambda state: self._keep(lloyd=state, seeds=None),
         )  # fmt: skip
+
+    @property
+    def _unit(self) -> bool:
+        return self._options.metric == "cosine"
 
     @cached_property
     def _basis(self) -> Basis | None:

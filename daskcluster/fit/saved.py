@@ -122,6 +122,10 @@ def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
         setattr(model, name, fitted[name])
     shape, names = fitted["sample_shape_"], fitted["feature_names_in_"]
     model.cluster_centers_ = centers
+    for name in ("mean_", "scale_") if model.standardize else ():
+        setattr(model, name, np.array(fitted[name], dtype=np.float64))
+        if getattr(model, name).shape != (fitted["n_features_in_"],):
+            raise ModelError(f"{folder}: {name} is of other features than the centres; fit again")
     for name, dtype in kind._arrays.items():
         setattr(model, name, np.array(fitted[name], dtype=dtype))
         if getattr(model, name).shape != (len(centers),):

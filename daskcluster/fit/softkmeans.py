@@ -43,6 +43,9 @@ class SoftKMeans(Clusterer):
     verbose : int, default=0
         1 shows progress on stderr.
     random_state : int, RandomState instance or None, default=None
+    standardize : bool, default=False
+        Cluster columns of mean 0 and standard deviation 1, which the model keeps; centres are in
+        these units.
     precision : {'auto', 'float32', 'float64'}, default='auto'
         Of products and exponentials. 'auto' is float32 where the first step of the first rows
         stays within 1e-6 of that of float64.
@@ -110,6 +113,7 @@ class SoftKMeans(Clusterer):
         tol: float = 1e-4,
         verbose: int = 0,
         random_state: Any = None,
+        standardize: bool = False,
         precision: str = "auto",
         memory_budget: int | str | None = None,
     ) -> None:
@@ -122,6 +126,7 @@ class SoftKMeans(Clusterer):
         self.tol = tol
         self.verbose = verbose
         self.random_state = random_state
+        self.standardize = standardize
         self.precision = precision
         self.memory_budget = memory_budget
 
@@ -131,7 +136,7 @@ class SoftKMeans(Clusterer):
         In the precision of the fit, lazy unless ``X`` is an array.
         """
         X = self._checked(X)
-        function = Membership(self.cluster_centers_, self.softness_)
+        function = self._mapped(Membership(self.cluster_centers_, self.softness_))
         dtype = self.softness_.dtype
         return self._apply(X, function, dtype, len(self.cluster_centers_), self._recut)
 
@@ -143,8 +148,10 @@ class SoftKMeans(Clusterer):
         """Minus the free energy of ``X`` for the fitted centres."""
         X = self._checked(X)
         if in_memory(X):
-            return -objective_of(array_dataset(X), self.cluster_centers_, self.softness_)
-        with dataset(X) as data:
+            data = array_dataset(X).mapped(self.row_map_)
+            return -objective_of(data, self.cluster_centers_, self.softness_)
+        with dataset(X) as rows:
+            data = rows.mapped(self.row_map_)
             return -objective_of(data, self.cluster_centers_, self.softness_)
 
     @property

@@ -94,6 +94,18 @@ class Moments:
         means = exact.mean(self.sums[:, np.newaxis], counts, self.sum_grid)
         return np.asarray(means[0])
 
+    def deviations(self) -> exact.Floats:
+        """Standard deviations of the columns, shape (n_features,); 1 where one is constant."""
+        n = self.n_rows
+        sums, squares = exact.to_ints(self.sums), exact.to_ints(self.squares)
+        unit, unit2 = self.sum_grid.exponent, self.square_grid.exponent
+        variances = [
+            exact.scaled(q, unit2) / n - (exact.scaled(s, unit) / n) ** 2
+            for s, q in zip(sums, squares, strict=True)
+        ]
+        found = np.sqrt(np.array([float(max(v, Fraction(0))) for v in variances]))
+        return np.where(found > 0, found, 1.0)
+
     def total_variance(self) -> Fraction:
         """The sum of the columns' (population) variances."""
         bits = (53 - self.sums.shape[1].bit_length()) // 2
