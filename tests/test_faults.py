@@ -105,9 +105,10 @@ def test_a_silent_worker_loses_its_blocks(own_cluster, impatient, tmp_path, how,
             found = run.reduce(job, "slow")
             assert sorted(found) == list(range(0, 400, 10))
         assert f"worker {silent} is silent" in caplog.text
-        # Back again, it gets blocks again.
-        time.sleep(1)
-        assert silent in set(run.reduce(job, "slow").values())
+        # Back again, it gets blocks again, once it is heard of.
+        deadline = time.monotonic() + 30
+        while silent not in set(run.reduce(job, "slow").values()):
+            assert time.monotonic() < deadline
 
 
 def test_a_worker_that_is_silent_when_it_is_asked_to_open(own_cluster, impatient):

@@ -40,19 +40,13 @@ def store(request, archive, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"max_features": 1000},
-        {"min_df": 2, "max_df": 0.5, "stop_words": "english", "ngram_range": (1, 2)},
-    ],
-    ids=["max_features", "frequencies, bigrams"],
-)
-def test_equals_scikit_learn_to_the_bit(archive, texts, tmp_path, options):
-    store = convert_text(archive, tmp_path / "s", **options, **OPTIONS)
-    wanted = TfidfVectorizer(**options).fit_transform(texts)
+def test_equals_scikit_learn_to_the_bit(texts, store):
+    wanted = TfidfVectorizer(max_features=1000).fit_transform(texts)
     wanted.sort_indices()
     found = store.rows(0, len(texts))
+    if store.info.sparse is None:
+        np.testing.assert_array_equal(found, wanted.toarray())
+        return
     np.testing.assert_array_equal(found.indptr, wanted.indptr)
     np.testing.assert_array_equal(found.indices, wanted.indices)
     np.testing.assert_array_equal(found.data, wanted.data)

@@ -1,14 +1,17 @@
 """What the README says is what happens: its Python runs, its shell commands too."""
 
 import doctest
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from daskcluster.cli import main
@@ -36,12 +39,21 @@ def folder(tmp_path, monkeypatch, rng):
     images = rng.integers(0, 255, (100, 4, 4), dtype=np.uint8)
     write_idx(tmp_path / "train-images-idx3-ubyte.gz", images)
     write_idx(tmp_path / "train-labels-idx1-ubyte.gz", rng.integers(0, 9, 100, dtype=np.uint8))
+    with tarfile.open(tmp_path / "20news-bydate.tar.gz", "w:gz") as tar:
+        for i in range(60):
+            words = " ".join(rng.choice(["space", "orbit", "car", "wheel", "moon", "caf\xe9"], 6))
+            member = tarfile.TarInfo(f"20news-bydate-train/topic{i % 2}/{i}")
+            member.size = len(words)
+            tar.addfile(member, io.BytesIO(words.encode("latin-1")))
+    table = {"id": [f"row {i}" for i in range(90)], "kind": ["a", "b", "c"] * 30}
+    table |= {name: [*rng.random(89), None] for name in ("x", "y", "z")}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "rows.parquet")
     return tmp_path
 
 
 def test_its_commands_run(folder, capsys):
-    commands = [line for block in _fenced("sh")[2:4] for line in block.splitlines() if line]
-    assert len(commands) == 5 + 3
+    commands = [line for block in _fenced("sh")[2:5] for line in block.splitlines() if line]
+    assert len(commands) == 5 + 3 + 6
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"
@@ -54,7 +66,7 @@ def test_its_commands_run(folder, capsys):
 def test_its_three_uses_run(folder):
     """Word for word, in a shell that has job control as a terminal's has."""
     convert = _fenced("sh")[2].splitlines()[0]
-    laptop, cluster, job, scripts = _fenced("sh")[4:]
+    laptop, cluster, job, scripts = _fenced("sh")[5:]
     batch, sbatch, ssh = scripts.splitlines()  # the other two are run in test_batch.py
     assert sbatch.startswith("sbatch ")
     assert "scripts/ssh.sh " in ssh

@@ -651,7 +651,8 @@ def test_stream_keeps_no_headers(tmp_path):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 200_000
+    # The headers would be 4 MB; threads of other tests may allocate something meanwhile.
+    assert peak < 1_000_000
 
 
 # --- JSON lines ----------------------------------------------------------------------------
