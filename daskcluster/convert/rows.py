@@ -21,8 +21,9 @@ from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import largest_magnitude
-from daskcluster.plan import Block, Cut, check_row_type, chunk_rows, grain_rows
+from daskcluster.plan import MOST_READ_AHEAD, Block, Cut, check_row_type, chunk_rows, grain_rows
 from daskcluster.sources import Source, scan_classes
+from daskcluster.sources.table import TableSource
 from daskcluster.store import (
     ArraySpec,
     Build,
@@ -73,6 +74,11 @@ class SourceReader:
     """Another file may be there the next time."""
 
     in_memory = False
+
+    @property
+    def most_ahead(self) -> int:
+        """A decoder of a table holds pages of every column."""
+        return 0 if isinstance(self.source, TableSource) else MOST_READ_AHEAD
 
     @property
     def token(self) -> str:

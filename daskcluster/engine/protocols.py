@@ -21,7 +21,11 @@ class Rows(Protocol):
 
 
 class Reader(Protocol):
-    """Reads rows; picklable, and cheap to send: it opens its data where it is used."""
+    """Reads rows; picklable, and cheap to send: it opens its data where it is used.
+
+    One for which every block on its way costs more than the block says so in an attribute
+    ``most_ahead``: so many are read before they are needed, at most.
+    """
 
     @property
     def token(self) -> str:

@@ -16,7 +16,7 @@ from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
-from daskcluster.plan import Cut, coarser, read_ahead
+from daskcluster.plan import MOST_READ_AHEAD, Cut, coarser, read_ahead
 
 
 def parse_bytes(size: str | int | float) -> int:
@@ -135,7 +135,8 @@ class Session:
     def _read_ahead(self) -> None:
         block_bytes = self.data_bytes // self.cut.n_rows * self.cut.rows_per_block
         threads = -(-self.n_threads // self.n_processes)
-        self._work = replace(self._work, ahead=read_ahead(block_bytes, threads))
+        most = getattr(self._work.reader, "most_ahead", MOST_READ_AHEAD)
+        self._work = replace(self._work, ahead=min(read_ahead(block_bytes, threads), most))
 
     def __exit__(
         self,

@@ -1,5 +1,6 @@
 """The rows farthest from their centres, by exact distance, ties to the lowest row."""
 
+import heapq
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -48,6 +49,8 @@ class Farthest:
         labels, _ = self.nearest.labels(batch.rows)
         pick = _candidates(*_distances(batch.rows, labels, self.centers), self.n_far)
         pick = _first_of_each(batch.rows, pick, self.n_far)
+        if is_sparse(batch.rows):
+            return _farthest_sparse(batch, labels, self.centers, pick, self.n_far), None
         far = sorted(_exactly(batch, labels, self.centers, pick), key=_order)[: self.n_far]
         # Copies: a view of one row would keep its whole block in memory.
         return [replace(one, row=one.row.copy()) for one in far], None
@@ -113,6 +116,30 @@ def _first_of_each_sparse(
         if seen[key] <= n_far:
             kept.append(i)
     return np.array(kept, dtype=np.intp)
+
+
+def _farthest_sparse(
+    batch: Batch, labels: Labels, centers: Floats, pick: npt.NDArray[np.intp], n_far: int
+) -> list[FarRow]:
+    """The same from elements that are stored: rows far from all others are orthogonal to their
+    centres, and tie by the thousand to the last bits."""
+    rows: SparseRows = batch.rows
+    data = rows.data.astype(np.float64, copy=False)
+    zero = np.zeros(1)
+    squares: dict[int, Fraction] = {}
+    found = []
+    for i in pick.tolist():
+        label, run = int(labels[i]), slice(rows.indptr[i], rows.indptr[i + 1])
+        if label not in squares:
+            squares[label] = exact.squared_distance(centers[label], np.zeros_like(centers[label]))
+        row, center = data[run], centers[label, rows.indices[run]]
+        distance = squares[label]
+        if len(row):
+            distance += exact.squared_distance(row, center)
+            distance -= exact.squared_distance(center, np.broadcast_to(zero, center.shape))
+        found.append((-distance, batch.start + i, label))
+    best = heapq.nsmallest(n_far, found)
+    return [FarRow(-d, index, label, rows[index - batch.start]) for d, index, label in best]
 
 
 def _exactly(
