@@ -294,6 +294,20 @@ def nearest(row: Floats, centers: Floats) -> int:
     return int(scores.index(min(scores)))
 
 
+def dots(row: Floats, others: Floats) -> list[Fraction]:
+    """Exact products of a row (d,) and others (n, d), for few features."""
+    exponent = _lowest_exponent((row, others))
+    found = (_integers(others, exponent) * _integers(row, exponent)).sum(axis=1)
+    return [scaled(int(value), 2 * exponent) for value in found.tolist()]
+
+
+def squared_norms(vectors: Floats) -> list[Fraction]:
+    """Exact squared norms of vectors (n, d)."""
+    pieces = float_pieces(vectors, (53 - vectors.shape[1].bit_length()) // 2)
+    norms, exponent = row_dots(pieces, pieces, len(vectors))
+    return [scaled(norm, exponent) for norm in norms]
+
+
 def squared_distance(row: Floats, center: Floats) -> Fraction:
     """``||row - center||^2`` as an exact fraction."""
     some = (row != 0) | (center != 0)

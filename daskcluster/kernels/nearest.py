@@ -13,6 +13,7 @@ section 3.1: ``gamma_d = d u / (1 - d u)`` for any order of summation, with or w
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -296,7 +297,11 @@ class Nearest:
         near = self._near_sparse(rows) if is_sparse(rows) else self._near(rows)
         labels: npt.NDArray[np.intp] = near.argmax(axis=1)
         open_rows = np.flatnonzero(near.sum(axis=1) > 1)
-        if len(open_rows):
+        if len(open_rows) and is_sparse(rows):
+            labels[open_rows] = sparse_nearest.decide_exactly(
+                rows[open_rows], near[open_rows], self.centers, self._exact_squares
+            )
+        elif len(open_rows):
             labels[open_rows] = self._decide_exactly(rows[open_rows], near[open_rows])
         return labels
 
@@ -310,6 +315,10 @@ class Nearest:
             margin = scores.margin(np.sqrt(np.einsum("ij,ij->i", moved, moved)))
             near: npt.NDArray[np.bool_] = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
         return near
+
+    @cached_property
+    def _exact_squares(self) -> list[Fraction]:
+        return exact.squared_norms(self.centers)
 
     def _decide_exactly(self, rows: Rows, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
         # Exact ties mostly come from repeated rows, and integers are slow: each value once.

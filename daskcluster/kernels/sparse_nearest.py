@@ -4,11 +4,13 @@ Of many features few are stored in a row; the bound for float32 would be as wide
 the product is not what takes the time.
 """
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.sparse import SparseRows
 
@@ -69,3 +71,31 @@ def scores(rows: SparseRows, prepared: Any) -> tuple[Floats, Floats]:
     values *= -2
     values += prepared.squares
     return values, prepared.margin(lengths_above(rows))
+
+
+def decide_exactly(
+    rows: SparseRows, near: npt.NDArray[np.bool_], centers: Floats, squares: list[Fraction]
+) -> npt.NDArray[np.intp]:
+    """Of the centres ``near`` each row, the nearest in exact arithmetic, ties to the lowest index.
+
+    From stored elements alone: many short rows share no column with any centre, and to them the
+    centre of the least norm is the nearest.
+    """
+    labels = np.empty(len(rows), dtype=np.intp)
+    least: dict[bytes, int] = {}
+    for i, candidates in enumerate(near):
+        pick = np.flatnonzero(candidates)
+        run = slice(rows.indptr[i], rows.indptr[i + 1])
+        weights = centers[np.ix_(pick, rows.indices[run])]
+        live = weights.any(axis=0)
+        if live.any():
+            row = rows.data[run][live].astype(np.float64)
+            dots = exact.dots(row, np.ascontiguousarray(weights[:, live]))
+            scores = [squares[j] - 2 * dot for j, dot in zip(pick.tolist(), dots, strict=True)]
+            labels[i] = pick[scores.index(min(scores))]
+            continue
+        key = candidates.tobytes()
+        if key not in least:
+            least[key] = min(pick.tolist(), key=squares.__getitem__)
+        labels[i] = least[key]
+    return labels
