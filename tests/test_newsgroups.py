@@ -12,7 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from daskcluster import KMeans, convert_text, evaluate
 from daskcluster.fit.data import store_dataset
 from daskcluster.seeding import take_rows
-from daskcluster.sources.text import open_documents, row_order
+from daskcluster.sources.documents import row_order
+from daskcluster.sources.text import open_documents
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "newsgroups.json").read_text())
 OPTIONS = {"subfolder": "20news-bydate-train", "encoding": "latin-1"}

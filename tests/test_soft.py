@@ -14,15 +14,13 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.gridsums import GridSum
 from daskcluster.kernels.outputs import Membership
+from daskcluster.kernels.responsibilities import METRICS, Softness, tiles
 from daskcluster.kernels.soft import (
-    METRICS,
     Soften,
-    Softness,
     free_energy,
     merge_soft,
     soft_centers,
     soft_grids,
-    tiles,
 )
 from daskcluster.plan import Cut, Grid, aligned, grain_rows, small_products, soft_rows
 from daskcluster.survey import scale_of, survey

@@ -18,17 +18,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_files
 
 from daskcluster.errors import InputError
-from daskcluster.sources import archive, text
-from daskcluster.sources.text import (
-    ArchiveDocuments,
-    Document,
-    Documents,
-    FolderDocuments,
-    JsonLines,
-    SeekableDocuments,
-    open_documents,
-    row_order,
-)
+from daskcluster.sources import archive, jsonlines
+from daskcluster.sources.documents import Document, Documents, SeekableDocuments, row_order
+from daskcluster.sources.folder import FolderDocuments
+from daskcluster.sources.jsonlines import JsonLines
+from daskcluster.sources.text import ArchiveDocuments, open_documents
 
 CORPUS = {
     "sci.med/59284": "From: a doctor\n\nvitamins",
@@ -689,7 +683,7 @@ def test_json_lines(tmp_path, compression, start, end):
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
 def test_lines_across_pieces(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr(text, "PIECE", piece)
+    monkeypatch.setattr(jsonlines, "PIECE", piece)
     assert consume(put(tmp_path / "a", LINES)) == READ
 
 
@@ -742,7 +736,7 @@ def test_half_characters(tmp_path):
 
 
 def test_good_lines_before_a_bad_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "PIECE", 16)
+    monkeypatch.setattr(jsonlines, "PIECE", 16)
     documents = open_documents(put(tmp_path / "a", b'{"text": "good"}\n' * 9 + b"{\n")).stream()
     for number in range(1, 10):
         assert next(documents) == Document(str(number), None, "good")
@@ -751,11 +745,11 @@ def test_good_lines_before_a_bad_one(tmp_path, monkeypatch):
 
 
 def test_longest_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(jsonlines, "LONGEST_LINE", 1000)
     line = json.dumps({"text": "x" * 988}).encode()
     assert len(line) == 1000
     for piece in (1 << 16, 300, 1):
-        monkeypatch.setattr(text, "PIECE", piece)
+        monkeypatch.setattr(jsonlines, "PIECE", piece)
         for end in (b"", b"\n", b"\n" + line):
             assert len(consume(put(tmp_path / "a", line + end))) == 1 + (len(end) > 1)
             with pytest.raises(InputError, match="a: line 1 has more than 1000 characters"):
@@ -944,8 +938,8 @@ def test_offsets_of_bad_bytes(scratch, start, bad, end, encoding, piece):
     good = line.encode(encoding, "ignore")
     put(scratch, good + bad + end.encode(encoding, "ignore"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "PIECE", piece)
-        decoding = text.Decoding(encoding, "strict")
+        patch.setattr(jsonlines, "PIECE", piece)
+        decoding = jsonlines.Decoding(encoding, "strict")
         try:
             scratch.read_bytes().decode(encoding)
         except UnicodeDecodeError as fault:
@@ -958,7 +952,7 @@ def test_offsets_of_bad_bytes(scratch, start, bad, end, encoding, piece):
             pytest.raises(InputError, match=f"file: line {number}: byte {at} is not {encoding} "),
             scratch.open("rb") as stream,
         ):
-            list(text._decoded(str(scratch), stream, decoding))
+            list(jsonlines._decoded(str(scratch), stream, decoding))
 
 
 # --- what is asked of any corpus -----------------------------------------------------------

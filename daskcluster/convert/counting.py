@@ -11,7 +11,7 @@ from daskcluster.convert.parts import DOCUMENTS_PER_PART, count_terms, write_par
 from daskcluster.convert.weighing import TextOptions, weigh
 from daskcluster.kernels.batch import Batch
 from daskcluster.plan import Block
-from daskcluster.sources.text import Document
+from daskcluster.sources.documents import Document
 from daskcluster.store import Build, write_sparse
 
 

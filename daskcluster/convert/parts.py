@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from daskcluster.errors import InputError
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.sources.text import Document
+from daskcluster.sources.documents import Document
 from daskcluster.store import Build
 
 DOCUMENTS_PER_PART = 2048

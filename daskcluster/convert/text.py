@@ -21,8 +21,9 @@ from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.plan import SPARSE_GRAIN, Cut, grain_rows
+from daskcluster.sources.documents import Documents
 from daskcluster.sources.files import sha256
-from daskcluster.sources.text import Documents, open_documents
+from daskcluster.sources.text import open_documents
 from daskcluster.store import (
     ArraySpec,
     Build,

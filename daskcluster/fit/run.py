@@ -22,8 +22,8 @@ from daskcluster.fit.options import Options, check_centers, check_n_clusters, de
 from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, soften
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
+from daskcluster.kernels.responsibilities import Softness
 from daskcluster.kernels.rowmaps import unit_rows
-from daskcluster.kernels.soft import Softness
 from daskcluster.seeding import kmeans_plusplus, random_rows
 from daskcluster.survey import Scale
 

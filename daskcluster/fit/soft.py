@@ -12,11 +12,11 @@ from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
+from daskcluster.kernels.responsibilities import Softness
 from daskcluster.kernels.soft import (
     Agreement,
     Soften,
     SoftGrids,
-    Softness,
     SoftPartial,
     free_energy,
     soft_centers,

@@ -9,7 +9,7 @@ from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit
 from daskcluster.fit.soft import SoftFit, objective_of
 from daskcluster.kernels.outputs import Membership
-from daskcluster.kernels.soft import METRICS, Softness
+from daskcluster.kernels.responsibilities import METRICS, Softness
 from daskcluster.plan import Cut
 
 PRECISIONS = ("auto", "float32", "float64")

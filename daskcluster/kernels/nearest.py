@@ -15,13 +15,13 @@ section 3.1: ``gamma_d = d u / (1 - d u)`` for any order of summation, with or w
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from daskcluster.kernels import exact, sparse_nearest
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
+from daskcluster.kernels.prepared import Moved, Scores, move, prepare
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS
@@ -33,106 +33,6 @@ Labels = npt.NDArray[np.int32]
 UNKNOWN = np.float32(2.0**100)
 
 _FEW_CLUSTERS = 32
-_SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Centres prepared in one precision, and ``margin = slope * ||r|| + offset`` for its errors."""
-
-    weights: npt.NDArray[Any]
-    """The centres less the frame's middle, shape (n_clusters, n_features)."""
-    squares: npt.NDArray[Any]
-    """Squared norms of the centres less their mean, shape (n_clusters,)."""
-    lift: float
-    """What a score lacks, beside ``||r - m||^2``, to be a squared distance."""
-    away: float
-    """Norm of the middle."""
-    slope: float
-    offset: float
-    reach: float
-    """Norm of a row beyond which a product, or a sum on the way to it, may overflow."""
-
-    def margin(self, lengths: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """By how much two scores of rows of norms up to ``lengths`` must differ to decide."""
-        kind = self.weights.dtype.type
-        margin: npt.NDArray[Any] = kind(self.slope) * lengths + kind(self.offset)
-        margin[lengths > self.reach] = np.inf
-        return margin
-
-    @property
-    def errors(self) -> tuple[Any, ...]:
-        """Slope, offset, reach, away and lift, for loops."""
-        kind = self.weights.dtype.type
-        with np.errstate(over="ignore"):
-            return tuple(map(kind, (self.slope, self.offset, self.reach, self.away, self.lift)))
-
-    @cached_property
-    def columns(self) -> npt.NDArray[Any]:
-        """The weights with a row a feature: what products of sparse rows go over."""
-        return np.ascontiguousarray(self.weights.T)
-
-    def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """``rows . weights`` in a buffer of this thread."""
-        out = scratch("product", (len(rows), len(self.weights)), self.weights.dtype)
-        return np.matmul(rows, self.weights.T, out=out)
-
-
-@dataclass(frozen=True)
-class _Moved:
-    """The centres in the frame, in float64, for both precisions."""
-
-    weights: Floats
-    """Less the middle, shape (n_clusters, n_features)."""
-    squares: Floats
-    """Squared norms, shape (n_clusters,)."""
-    longest: float
-    """Largest norm of the weights."""
-    subtracted: float
-    """Largest norm of a centre, and that of the middle: differences of them are the weights."""
-    away: float
-    """Norm of the middle."""
-    lift: float
-    """Mean of the squares less the middle's."""
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _move(centers: Floats, frame: Frame) -> _Moved:
-    """What overflows here becomes infinite or NaN, and leaves every row to exact arithmetic."""
-    moved = frame.rows64(centers)
-    middle = frame.middle_of(centers.shape[1])
-    away = float(np.sqrt(middle @ middle)) * _SAFETY
-    squares = np.einsum("ij,ij->i", moved, moved)
-    weights = np.subtract(moved, middle, out=moved)
-    longest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights).max()))
-    lift = float(squares.mean()) - float(middle @ middle)
-    return _Moved(weights, squares, longest, float(np.sqrt(squares.max())) + away, away, lift)
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _prepare(moved: _Moved, dtype: Any, n_terms: int | None = None) -> Scores:
-    """Centres in a precision, for rows of which up to ``n_terms`` elements are not 0."""
-    d = moved.weights.shape[1]
-    terms = d if n_terms is None else n_terms
-    unit = float(np.finfo(dtype).eps) / 2
-    # Gradual underflow or flush to zero costs at most this much an element.
-    tiny = float(np.finfo(dtype).tiny)
-    squares_error = (d + 4) * 2.0**-53 * float(moved.squares.max())
-    squares = moved.squares - moved.squares.mean()
-    # The weights are differences: they err in proportion to what was subtracted, once each way.
-    weights_error = 2 * 2.0**-53 * moved.subtracted
-    # Two units for the rows, two for the weights, four for the last sum and the comparison.
-    gamma = (terms + 8) * unit / (1 - (terms + 8) * unit)
-    slope = 4 * (gamma * moved.longest + weights_error) * _SAFETY + 2 * terms * tiny
-    offset = 2 * (4 * unit * float(np.abs(squares).max()) + squares_error) * _SAFETY
-    offset += 4 * terms * tiny * (1 + moved.longest)
-    # An infinite sum is not an error in proportion: far from infinity, or else undecided.
-    top = float(np.finfo(dtype).max) / 8
-    if float(np.abs(squares).max()) > top:
-        offset = np.inf
-    reach = top / max(moved.longest, 1.0)
-    weights = moved.weights.astype(dtype, copy=False)
-    return Scores(weights, squares.astype(dtype), moved.lift, moved.away, slope, offset, reach)
 
 
 @dataclass(frozen=True)
@@ -170,24 +70,24 @@ class Nearest:
         self.frame = frame
 
     @cached_property
-    def _moved(self) -> _Moved:
-        return _move(self.centers, self.frame)
+    def _moved(self) -> Moved:
+        return move(self.centers, self.frame)
 
     @cached_property
     def single(self) -> Scores:
         """The centres in float32."""
-        return _prepare(self._moved, np.float32)
+        return prepare(self._moved, np.float32)
 
     @cached_property
     def double(self) -> Scores:
         """And in float64."""
-        return _prepare(self._moved, np.float64)
+        return prepare(self._moved, np.float64)
 
     def sparse(self, n_terms: int) -> Scores:
         """In float64, for sparse rows with up to so many elements."""
         size = 1 << n_terms.bit_length()
         if size not in self._sparse:
-            self._sparse[size] = _prepare(self._moved, np.float64, size)
+            self._sparse[size] = prepare(self._moved, np.float64, size)
         return self._sparse[size]
 
     @cached_property

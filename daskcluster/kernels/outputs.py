@@ -14,7 +14,7 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, frame_of, unmoved
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.kernels.nearest import Labels, Nearest
-from daskcluster.kernels.soft import Responsibilities, Softness, run_rows, tiles
+from daskcluster.kernels.responsibilities import Responsibilities, Softness, run_rows, tiles
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 
 

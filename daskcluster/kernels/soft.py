@@ -21,166 +21,16 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.frame import Floats, Frame, Rows
+from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.gridsums import GridSum
-from daskcluster.kernels.nearest import Nearest
+from daskcluster.kernels.responsibilities import Responsibilities, Softness, tiles
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
 from daskcluster.plan import SPARSE_GRAIN, Grid, real_grid, small_products, soft_group, soft_rows
 
-METRICS = ("euclidean", "sqeuclidean")
-# Of the squared distance of a row from the middle of the data.
-_CLOSE = 1e-3
-_MENDED = 1 << 22  # elements that are written out for it at once
 # A cluster of less weight in all has no place of its own.
 LEAST_WEIGHT = 1e-12
-
-
-@dataclass(frozen=True)
-class Softness:
-    """How distances become responsibilities, and in which precision."""
-
-    beta: float
-    """Stiffness, above 0, in units of 1 / distance; infinite for hard k-means."""
-    metric: str
-    """One of `METRICS`."""
-    precision: str = "float64"
-    """The type of products and exponentials: float32 or float64."""
-
-    @property
-    def squared(self) -> bool:
-        return self.metric == "sqeuclidean"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.precision)
-
-    def stiffness(self, frame: Frame) -> float:
-        """``beta`` for distances in the frame; neither infinite nor 0."""
-        beta = math.ldexp(self.beta, min((1 + self.squared) * frame.exponent, 900))
-        return min(max(beta, 2.0**-900), 2.0**900)
-
-
-class Responsibilities:
-    """Centres prepared to share rows out among them."""
-
-    def __init__(self, centers: Floats, softness: Softness, frame: Frame) -> None:
-        self.softness, self._frame = softness, frame
-        self._centers, dtype = centers, softness.dtype
-        beta, limits = softness.stiffness(frame), np.finfo(dtype)
-        self._factor = -min(max(beta, float(limits.tiny)), float(limits.max))
-        self._moved = frame.rows64(centers)
-        self._middle = frame.middle_of(centers.shape[1])
-        weights = self._moved - self._middle
-        squares = np.einsum("ij,ij->i", weights, weights) + 2 * weights @ self._middle
-        self._weights = (-2 * weights).astype(dtype)
-        self._squares = squares.astype(dtype)[:, np.newaxis]
-        self._twice = (2 * self._middle).astype(dtype)
-        self._beyond = dtype.type(self._middle @ self._middle)
-
-    @cached_property
-    def _nearest(self) -> Nearest:
-        return Nearest(self._centers, self._frame)
-
-    def tile(self, rows: Rows) -> npt.NDArray[Any]:
-        """Rows in the frame and the precision, in a buffer of this thread."""
-        if self.softness.precision == "float32":
-            return self._frame.rows32(rows, scratch("soft rows", rows.shape, np.float32))
-        return self._frame.rows64(rows, scratch("soft rows", rows.shape, np.float64))
-
-    def norms(self, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Squared distances of rows from the frame's middle."""
-        norms: npt.NDArray[Any] = np.einsum("ij,ij->i", tile, tile)
-        norms -= tile @ self._twice
-        norms += self._beyond
-        np.maximum(norms, 0, out=norms)
-        return norms
-
-    def of_rows(self, rows: Rows) -> npt.NDArray[Any]:
-        """`of` for rows as they are stored, and nothing else of it."""
-        if is_sparse(rows):
-            return self.of_sparse(scaled(rows, self._frame), rows)[0][np.newaxis]
-        tile, (k, d) = self.tile(rows), self._centers.shape
-        return self.of(tile, self.norms(tile), rows, small_products(len(rows), d, k))[0]
-
-    def of(
-        self, tile: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows, runs: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
-        """Responsibilities in a buffer of this thread; what the free energy is made of.
-
-        ``tile`` and ``norms`` are those of ``rows``; shape (runs, n_clusters, n_rows / runs), for
-        runs of rows that one product covers. Then each row's least distance, for squares
-        less its norm, and its sum of ``exp(-beta (d - least))``, one in place of n_clusters.
-        """
-        (k, d), n = self._centers.shape, len(tile)
-        shape = (runs, k, n // runs)
-        shares = scratch("shares", shape, tile.dtype)
-        np.matmul(self._weights, tile.reshape(runs, -1, d).transpose(0, 2, 1), out=shares)
-        return self._share(shares, norms.reshape(runs, 1, -1), rows)
-
-    def of_sparse(
-        self, moved: SparseRows, rows: SparseRows
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
-        """The same of sparse rows, given in the frame too: shape (n_clusters, n_rows)."""
-        shares = np.ascontiguousarray(moved.dot(self._columns).T)[np.newaxis]
-        found = self._share(shares, moved.squares()[np.newaxis, np.newaxis], rows)
-        return found[0][0], found[1], found[2]
-
-    @cached_property
-    def _columns(self) -> npt.NDArray[Any]:
-        return np.ascontiguousarray(self._weights.T)
-
-    def _share(
-        self, shares: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Any
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
-        """From products to responsibilities, in place."""
-        shares += self._squares
-        if not self.softness.squared:
-            shares += norms
-            self._mend(shares, norms, rows)
-            np.sqrt(shares, out=shares)
-        least = shares.min(axis=1, keepdims=True)
-        if math.isinf(self.softness.beta):
-            labels = self._nearest.labels(rows)[0].reshape(len(shares), 1, -1)
-            shares[:] = labels == np.arange(shares.shape[1])[:, np.newaxis]
-            return shares, least, 1.0
-        shares -= least
-        shares *= self._factor
-        np.exp(shares, out=shares)
-        totals = shares.sum(axis=1, keepdims=True)
-        shares /= totals
-        return shares, least, totals
-
-    def _mend(self, squares: npt.NDArray[Any], norms: npt.NDArray[Any], rows: Rows) -> None:
-        """Compute the squared distances of rows close to a centre by differences.
-
-        The root of a sum in which nearly all cancels would have half of its digits.
-        """
-        close = np.flatnonzero(squares < _CLOSE * norms)
-        if not len(close):
-            return
-        run, k, i = np.unravel_index(close, squares.shape)
-        at, size = run * squares.shape[2] + i, max(_MENDED // rows.shape[1], 1)
-        for j in range(0, len(at), size):
-            some = slice(j, j + size)
-            moved = self._frame.rows64(rows[at[some]])
-            moved -= self._moved[k[some]]
-            squares[run[some], k[some], i[some]] = np.einsum("ij,ij->i", moved, moved)
-
-
-def run_rows(rows: Rows, n_clusters: int) -> int:
-    """Rows of one product of soft k-means, for rows like these."""
-    return SPARSE_GRAIN if is_sparse(rows) else soft_rows(rows.shape[1], n_clusters)
-
-
-def tiles(start: int, n_rows: int, size: int) -> Iterator[slice]:
-    """The fixed runs of ``size`` rows that a block beginning at row ``start`` consists of."""
-    edge = min(-start % size, n_rows)
-    if edge:
-        yield slice(0, edge)
-    for begin in range(edge, n_rows, size):
-        yield slice(begin, min(begin + size, n_rows))
 
 
 def _groups(

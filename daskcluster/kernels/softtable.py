@@ -8,7 +8,7 @@ import numpy as np
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame
-from daskcluster.kernels.soft import Responsibilities, Softness, run_rows, tiles
+from daskcluster.kernels.responsibilities import Responsibilities, Softness, run_rows, tiles
 from daskcluster.plan import Grid, real_grid
 
 

@@ -15,7 +15,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.nearest import Labels, Nearest
-from daskcluster.kernels.soft import run_rows, tiles
+from daskcluster.kernels.responsibilities import run_rows, tiles
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
 from daskcluster.plan import Grid, real_grid
