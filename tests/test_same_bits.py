@@ -160,7 +160,7 @@ def test_workers_change_no_bit(stores, clusters):
                 equal(bits(whole, memory_budget=0), expected)
 
 
-@pytest.mark.parametrize("stores", ["uint8", "20,000 features"], indirect=True)
+@pytest.mark.parametrize("stores", ["uint8", "three features"], indirect=True)
 def test_soft_fits_do_not_depend_on_workers(stores, clusters):
     _, (small, middle, whole) = stores
     expected = soft_bits(whole)
