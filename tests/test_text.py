@@ -61,7 +61,7 @@ def equal(store, matrix):
     np.testing.assert_array_equal(found.data, matrix.data)
 
 
-@pytest.fixture(params=[7, 2048])
+@pytest.fixture(params=[7])
 def part_size(request, monkeypatch):
     for module in (parts, counting, text):
         monkeypatch.setattr(module, "DOCUMENTS_PER_PART", request.param)
