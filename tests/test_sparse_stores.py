@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from fractions import Fraction
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -107,3 +108,22 @@ def test_rows_that_share_no_column_with_any_centre_are_decided_without_being_wri
     monkeypatch.setattr(SparseRows, "__array__", refuse)
     labels, _ = Nearest(centers, Frame(None, 0)).labels(rows)
     assert set(labels.tolist()) == {norms.index(min(norms))}
+
+
+def test_a_worker_killed_while_rows_are_written(stores, own_cluster, tmp_path):
+    process = next(iter(own_cluster.run(os.getpid).values()))
+    killed = []
+
+    class KillOnce(Silent):
+        def rows(self, title, done, total):
+            if title == "convert" and not killed:
+                killed.append(title)
+                os.kill(process, signal.SIGKILL)
+
+    source = Path(stores[0].path).parent / "t.jsonl"
+    store = convert_text(source, tmp_path / "s", rows_per_chunk=1, progress=KillOnce())
+    assert killed
+    found, wanted = store.rows(0, N), stores[0].rows(0, N)
+    np.testing.assert_array_equal(found.data, wanted.data)
+    np.testing.assert_array_equal(found.indices, wanted.indices)
+    np.testing.assert_array_equal(found.indptr, wanted.indptr)
