@@ -108,15 +108,14 @@ def equal(a, b):
     assert a["scores"] is None or b["scores"] is None or a["scores"] == b["scores"]
 
 
-@pytest.mark.parametrize("precision", ["auto"])
-def test_soft_fits_do_not_depend_on_chunks_threads_and_budgets(stores, precision):
+def test_soft_fits_do_not_depend_on_chunks_threads_and_budgets(stores):
     rows, (small, middle, whole) = stores
-    expected = soft_bits(whole, memory_budget=0, precision=precision)
-    assert soft_bits(rows, precision=precision) == expected
+    expected = soft_bits(whole, memory_budget=0)
+    assert soft_bits(rows) == expected
     for n_threads in (1, 3):
         with dask.config.set(num_workers=n_threads):
-            assert soft_bits(small, memory_budget="1GiB", precision=precision) == expected
-            assert soft_bits(middle, memory_budget=0, precision=precision) == expected
+            assert soft_bits(small, memory_budget="1GiB") == expected
+            assert soft_bits(middle, memory_budget=0) == expected
 
 
 @pytest.mark.parametrize("rows_per_chunk", [7, 500, 4096])

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,9 @@ from daskcluster.store import (
     Store,
     StoreInfo,
     building,
+    get_rows,
     open_store,
+    put_rows,
     sparse_arrays,
     write_sparse,
 )
@@ -77,8 +79,7 @@ class _PutBlock:
     def __call__(self, index: int, block: Any) -> npt.NDArray[np.int64]:
         rows = SparseRows.of(block)
         largest_magnitude(rows, 0, f"block {index} of the Dask array")
-        for name in ("data", "indices", "indptr"):
-            self.build.put(f"parts/{index}/{name}", getattr(rows, name))
+        put_rows(self.build, f"parts/{index}", rows)
         return rows.lengths
 
 
@@ -100,21 +101,24 @@ class _Parts:
     def read(self, block: Block) -> Batch:
         low = int(np.searchsorted(self.starts, block.start, side="right")) - 1
         high = int(np.searchsorted(self.starts, block.stop, side="left"))
-        rows = joined([_part(self.build, i, self.n_features) for i in range(low, high)],
-                      self.n_features)  # fmt: skip
+        rows = joined([self._part(i) for i in range(low, high)], self.n_features)
         first = block.start - self.starts[low]
         return Batch(block.start, rows[first : first + block.stop - block.start])
 
     def identity(self) -> str:
         return self.build.id
 
+    @cached_property
+    def _part(self) -> Any:
+        """Reads a block; those read last are kept while this reader is."""
 
-@lru_cache(maxsize=4)
-def _part(build: Build, index: int, n_features: int) -> SparseRows:
-    data, indices, indptr = (
-        build.get(f"parts/{index}/{name}") for name in ("data", "indices", "indptr")
-    )
-    return SparseRows(data, indices, indptr, n_features)
+        def read(index: int) -> SparseRows:
+            return get_rows(self.build, f"parts/{index}", self.n_features)
+
+        return lru_cache(maxsize=2)(read)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_part"}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from daskcluster.errors import InputError
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sources.documents import Document
-from daskcluster.store import Build
+from daskcluster.store import Build, get_rows, put_rows
 
 DOCUMENTS_PER_PART = 2048
 
@@ -54,8 +54,7 @@ def write_part(build: Build, index: int, part: Part) -> None:
     place = f"parts/{index}"
     words = [part.terms, part.names, part.labels]
     build.put(f"{place}/words", np.frombuffer(json.dumps(words).encode(), dtype=np.uint8))
-    for name in ("indices", "indptr", "data"):
-        build.put(f"{place}/{name}", getattr(part.counts, name))
+    put_rows(build, place, part.counts)
     build.put(f"{place}/done", np.ones(1, dtype=np.uint8))
 
 
@@ -68,8 +67,7 @@ def read_part(build: Build, index: int) -> Part:
     """Read a part back."""
     place = f"parts/{index}"
     terms, names, labels = json.loads(build.get(f"{place}/words").tobytes())
-    data, indices, indptr = (build.get(f"{place}/{n}") for n in ("data", "indices", "indptr"))
-    return Part(terms, SparseRows(data, indices, indptr, len(terms)), names, labels)
+    return Part(terms, get_rows(build, place, len(terms)), names, labels)
 
 
 @dataclass
@@ -156,14 +154,15 @@ class Gathered:
         by_rank = np.lexsort([self._rank[rows.indices], rows.row_of])
         return SparseRows(rows.data[by_rank], rows.indices[by_rank], rows.indptr, self.n_features)
 
-    def _kept(self, part: int) -> SparseRows:
-        return _kept_of(self.build, part, self.n_features)
+    @cached_property
+    def _kept(self) -> Callable[[int], SparseRows]:
+        """Reads a part by columns; those read last are kept while this reader is."""
 
+        def read(part: int) -> SparseRows:
+            counts = read_part(self.build, part).counts
+            return keep_columns(counts, self.build.get(f"parts/{part}/columns"), self.n_features)
 
-@lru_cache(maxsize=8)
-def _kept_of(build: Build, part: int, n_features: int) -> SparseRows:
-    counts = read_part(build, part).counts
-    return keep_columns(counts, build.get(f"parts/{part}/columns"), n_features)
+        return lru_cache(maxsize=8)(read)
 
 
 def keep_columns(counts: SparseRows, columns: Ints, n_features: int) -> SparseRows:

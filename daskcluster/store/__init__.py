@@ -10,7 +10,7 @@ from daskcluster.store.arrays import ZarrRows, open_rows, zarr_array
 from daskcluster.store.build import ArraySpec, Build
 from daskcluster.store.layout import CODECS, StoreInfo
 from daskcluster.store.reading import BuildReader, Store, StoreReader, open_store
-from daskcluster.store.sparse import SparseReader, sparse_arrays, write_sparse
+from daskcluster.store.sparse import SparseReader, get_rows, put_rows, sparse_arrays, write_sparse
 from daskcluster.store.target import building
 
 __all__ = [
@@ -24,8 +24,10 @@ __all__ = [
     "StoreReader",
     "ZarrRows",
     "building",
+    "get_rows",
     "open_rows",
     "open_store",
+    "put_rows",
     "sparse_arrays",
     "write_sparse",
     "zarr_array",

@@ -39,6 +39,18 @@ def write_sparse(build: Build, chunk: int, rows: SparseRows, width: int) -> None
     build.write("data", chunk, _padded(rows.data, width))
 
 
+def put_rows(build: Build, place: str, rows: SparseRows) -> None:
+    """Write rows as they are, under a name of their own: what is on the way to chunks."""
+    for name in NAMES:
+        build.put(f"{place}/{name}", getattr(rows, name))
+
+
+def get_rows(build: Build, place: str, n_features: int) -> SparseRows:
+    """What `put_rows` wrote."""
+    data, indices, indptr = (build.get(f"{place}/{name}") for name in NAMES)
+    return SparseRows(data, indices, indptr, n_features)
+
+
 def _padded(values: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
     padded = np.zeros((1, width), dtype=values.dtype)
     padded[0, : len(values)] = values
