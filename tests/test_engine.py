@@ -3,6 +3,7 @@
 import io
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import dask
@@ -207,6 +208,20 @@ def test_blas_has_one_thread_during_a_run_and_its_own_number_after():
         assert run.reduce(BlasThreads(), "blas") == {1}
         other.__exit__(None, None, None)
         assert run.reduce(BlasThreads(), "blas") == {1}
+    assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == before
+
+
+def test_blas_limit_holds_whichever_thread_asks():
+    limit = OneBlasThread()
+    before = {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+
+    def inside():
+        with limit.held():
+            return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        for pool in (first, second, first):
+            assert pool.submit(inside).result() == {1}
     assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == before
 
 

@@ -1,6 +1,10 @@
 """BLAS in this process: one thread of it while a run is open, and which one it is."""
 
 import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +15,30 @@ from threadpoolctl import threadpool_info, threadpool_limits
 class OneBlasThread:
     """Limits BLAS to one thread while any run is open in this process, and restores it after.
 
-    The limit is global to a process: set inside tasks it would race, and stick.
+    The limit is global to a process: set inside tasks it would race, and stick. From threadpoolctl
+    3.8 on the thread that sets it holds it, and what others set has no effect: one thread sets all.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders: set[str] = set()
         self._limits: Any = None
+        self._setter = ThreadPoolExecutor(1, thread_name_prefix="daskcluster-blas")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While something is computed outside of any run."""
+        holder = uuid.uuid4().hex
+        self.acquire(holder)
+        try:
+            yield
+        finally:
+            self.release(holder)
 
     def acquire(self, holder: str) -> None:
         with self._lock:
             if not self._holders:
-                self._limits = threadpool_limits(limits=1, user_api="blas")
+                self._setter.submit(self._limit).result()
             self._holders.add(holder)
 
     def release(self, holder: str) -> None:
@@ -31,7 +47,11 @@ class OneBlasThread:
                 return
             self._holders.discard(holder)
             if not self._holders:
-                self._limits.restore_original_limits()
+                self._setter.submit(self._limits.__exit__, None, None, None).result()
+
+    def _limit(self) -> None:
+        self._limits = threadpool_limits(limits=1, user_api="blas")
+        self._limits.__enter__()
 
 
 def blas_build() -> str:

@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.engine.blas import BLAS
 from daskcluster.engine.protocols import Reader
 from daskcluster.plan import Cut
 
@@ -47,7 +48,13 @@ def lazy_rows(
 def _block(
     index: npt.NDArray[np.int64], reader: Reader, cut: Cut, function: BlockFunction
 ) -> npt.NDArray[Any]:
-    return function(reader.read(cut.block(int(index[0]))))
+    return _alone(reader.read(cut.block(int(index[0]))), function)
+
+
+def _alone(rows: Any, function: BlockFunction) -> npt.NDArray[Any]:
+    """``function(rows)`` on one thread of BLAS: others would be too many, and round otherwise."""
+    with BLAS.held():
+        return function(rows)
 
 
 def map_rows(
@@ -56,9 +63,11 @@ def map_rows(
     """``function`` of each run of rows of a Dask array, lazily."""
     x = flat(x)
     if width is None:
-        return x.map_blocks(function, dtype=dtype, drop_axis=1, meta=np.empty((0,), dtype=dtype))
+        meta = np.empty((0,), dtype=dtype)
+        return x.map_blocks(_alone, function=function, dtype=dtype, drop_axis=1, meta=meta)
     chunks = (x.chunks[0], (width,))
-    return x.map_blocks(function, dtype=dtype, chunks=chunks, meta=np.empty((0, 0), dtype=dtype))
+    meta = np.empty((0, 0), dtype=dtype)
+    return x.map_blocks(_alone, function=function, dtype=dtype, chunks=chunks, meta=meta)
 
 
 def flat(x: da.Array) -> da.Array:
