@@ -1,34 +1,76 @@
-"""Initial centres: k-means++ and random rows, drawn so that chunks and workers cannot matter."""
+"""Initial centres: k-means++ and random rows, drawn so that chunks and workers cannot matter.
+
+A row of weight w is w rows of weight 1: what is drawn is one of the copies.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from daskcluster.engine import Session
+from daskcluster.engine import Ask, Asking, Session, alone
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.seeds import Invert, Potentials, TakeRows, unit_exponent
-from daskcluster.plan import seed_trials
+from daskcluster.plan import Cut, seed_trials
 from daskcluster.survey import Scale
 
 _DRAW_BITS = 128
 
 
-def random_rows(session: Session, n_clusters: int, rng: np.random.Generator) -> Floats:
-    """``n_clusters`` distinct rows, uniformly; shape (n_clusters, n_features)."""
-    indices = rng.choice(session.cut.n_rows, n_clusters, replace=False, shuffle=False)
-    return take_rows(session, [int(i) for i in indices])
+@dataclass(frozen=True)
+class Population:
+    """The rows that are drawn from, each as often as it weighs."""
+
+    cut: Cut
+    weights: npt.NDArray[np.int64] | None = None
+    """Shape (n_rows,); None where each row is one."""
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        assert self.weights is not None
+        return np.cumsum(self.weights)
+
+    @property
+    def size(self) -> int:
+        """Copies of all rows."""
+        return self.cut.n_rows if self.weights is None else int(self._ends[-1])
+
+    def row(self, copy: int) -> int:
+        """The row that a copy is of."""
+        if self.weights is None:
+            return copy
+        return int(np.searchsorted(self._ends, copy, side="right"))
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """A row, in proportion to its weight."""
+        return self.row(_below(self.size, rng))
 
 
-def take_rows(session: Session, indices: list[int]) -> Floats:
+def random_rows(
+    population: Population, n_clusters: int, rng: np.random.Generator
+) -> Asking[Floats]:
+    """``n_clusters`` distinct copies of rows, uniformly; shape (n_clusters, n_features)."""
+    copies = rng.choice(population.size, n_clusters, replace=False, shuffle=False)
+    return (yield from rows_at(population.cut, [population.row(int(i)) for i in copies]))
+
+
+def rows_at(cut: Cut, indices: list[int]) -> Asking[Floats]:
     """Rows by absolute index, in the order given, as float64."""
-    blocks = sorted({i // session.cut.rows_per_block for i in indices})
-    found = session.reduce(TakeRows(tuple(indices)), "rows", blocks)
+    blocks = sorted({i // cut.rows_per_block for i in indices})
+    found = yield Ask(TakeRows(tuple(indices)), "rows", blocks)
     return np.stack([found[i] for i in indices]).astype(np.float64)
 
 
+def take_rows(session: Session, indices: list[int]) -> Floats:
+    """The same at once."""
+    return alone(session, rows_at(session.cut, indices))
+
+
 def kmeans_plusplus(
-    session: Session,
+    population: Population,
     scale: Scale,
     dtype: str,
     n_clusters: int,
@@ -37,7 +79,7 @@ def kmeans_plusplus(
     *,
     before: dict[str, Any] | None = None,
     keep: Callable[[dict[str, Any]], None] | None = None,
-) -> Floats:
+) -> Asking[Floats]:
     """Greedy k-means++ with ``2 + log(k)`` trials a seed, one pass over the data a seed.
 
     Parameters
@@ -64,54 +106,55 @@ def kmeans_plusplus(
     n_trials = seed_trials(n_clusters)
     # Candidates of the round are measured together with the seed that the last round chose.
     if before is None:
-        candidates = take_rows(session, [_below(session.cut.n_rows, rng)])
+        candidates = yield from rows_at(population.cut, [population.draw(rng)])
         known = np.empty((0, candidates.shape[1]))
     else:
         known, candidates = before["known"], before["candidates"]
         rng.bit_generator.state = before["rng"]
     while len(known) < n_clusters - 1:
-        totals = _potentials(session, known, candidates, shared)
+        totals = yield from _potentials(known, candidates, shared)
         best = min(range(len(candidates)), key=lambda i: sum(totals[i]))
         known = np.concatenate([known, candidates[best : best + 1]])
-        candidates = _draw(session, known, totals[best], n_trials, rng, shared)
+        candidates = yield from _draw(population, known, totals[best], n_trials, rng, shared)
         if keep is not None:
             keep({"known": known, "candidates": candidates, "rng": dict(rng.bit_generator.state)})
     if n_clusters == 1:
         return candidates
-    totals = _potentials(session, known, candidates, shared)
+    totals = yield from _potentials(known, candidates, shared)
     best = min(range(len(candidates)), key=lambda i: sum(totals[i]))
     return np.concatenate([known, candidates[best : best + 1]])
 
 
 def _potentials(
-    session: Session, seeds: Floats, candidates: Floats, shared: dict[str, Any]
-) -> list[list[int]]:
+    seeds: Floats, candidates: Floats, shared: dict[str, Any]
+) -> Asking[list[list[int]]]:
     """For each candidate, the potential of every block if it became a seed."""
     job = Potentials(seeds=seeds, candidates=candidates, **shared)
-    by_block = sorted(session.reduce(job, f"k-means++ {len(seeds) + 1}"))
+    by_block = sorted((yield Ask(job, f"k-means++ {len(seeds) + 1}")))
     return [list(totals) for totals in zip(*(t for _, t in by_block), strict=True)]
 
 
 def _draw(
-    session: Session,
+    population: Population,
     seeds: Floats,
     totals: list[int],
     n_trials: int,
     rng: np.random.Generator,
     shared: dict[str, Any],
-) -> Floats:
+) -> Asking[Floats]:
     """Rows drawn in proportion to their squared distance from the nearest seed."""
     whole = sum(totals)
     if whole == 0:
         # Fewer distinct rows than clusters: any row repeats a seed.
-        return take_rows(session, [_below(session.cut.n_rows, rng) for _ in range(n_trials)])
+        rows = [population.draw(rng) for _ in range(n_trials)]
+        return (yield from rows_at(population.cut, rows))
     targets: dict[int, list[tuple[int, int]]] = {}
     for place in range(n_trials):
         block, left = _locate(totals, _below(whole, rng))
-        targets.setdefault(session.cut.block(block).start, []).append((place, left))
+        targets.setdefault(population.cut.block(block).start, []).append((place, left))
     job = Invert(seeds=seeds, targets=targets, **shared)
-    blocks = sorted(start // session.cut.rows_per_block for start in targets)
-    found = sorted(session.reduce(job, "k-means++ draw", blocks), key=lambda one: one[0])
+    blocks = sorted(start // population.cut.rows_per_block for start in targets)
+    found = sorted((yield Ask(job, "k-means++ draw", blocks)), key=lambda one: one[0])
     return np.stack([row for _, _, row in found]).astype(np.float64)
 
 

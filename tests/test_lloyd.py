@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from strategies import CHECK, FEW, centers_for, session_over, tables
 
 from daskcluster import KMeans
+from daskcluster.engine import alone, in_turns
 from daskcluster.engine.memory import MEMORY
 from daskcluster.fit.lloyd import Progression, lloyd
 from daskcluster.kernels.frame import Frame
@@ -27,7 +28,8 @@ def run(table, centers, rows_per_block=None, *, max_iter=50, tol=0.0, frame=None
     with session_over(table, rows_per_block) as session:
         scale = scale_of(survey(session, "X", len(table), table.dtype.name))
         scale = scale if frame is None else replace(scale, frame=frame)
-        return lloyd(session, scale, Progression(centers), max_iter=max_iter, tol=tol), scale
+        run = lloyd(session, scale, Progression(centers), max_iter=max_iter, tol=tol)
+        return alone(session, run), scale
 
 
 def oracle(table, centers, scale, *, max_iter=50, tol=0.0):
@@ -193,15 +195,26 @@ def test_n_iter_of_scikit_learn_with_tol():
         np.testing.assert_array_equal(ours.labels_, theirs.labels_)
 
 
-def test_restarts_in_one_session_do_not_see_each_other():
+@pytest.mark.parametrize("bounded", [True, False])
+def test_runs_in_turns_do_not_see_each_other(bounded):
     table = np.random.default_rng(0).random((200, 3))
-    starts = [table[:4], table[50:54], table[:4]]
-    alone = [run(table, start)[0] for start in starts]
+    starts = [table[:4], table[50:54], table[:4], table[7:9], table[:1]]
+    wanted = [run(table, start)[0] for start in starts]
     with session_over(table, 30) as session:
         scale = scale_of(survey(session, "X", 200, "float64"))
-        for restart, (start, wanted) in enumerate(zip(starts, alone, strict=True)):
-            got = lloyd(session, scale, Progression(start), max_iter=50, tol=0.0, restart=restart)
-            same(got, wanted)
+        tasks = session.n_tasks
+
+        def begin(start):
+            run = Progression(start)
+            return lloyd(session, scale, run, max_iter=50, tol=0.0, bounded=bounded)
+
+        found = in_turns(session, {7 + i: begin(start) for i, start in enumerate(starts)})
+        assert list(found) != []
+        for i, one in enumerate(wanted):
+            same(found[7 + i], one)
+        # They share their passes: as many as the longest run has.
+        passes = max(one.n_iter for one in wanted)
+        assert session.n_tasks - tasks <= (passes + 1) * session.n_threads * 4
 
 
 @pytest.mark.parametrize("init", ["k-means++", "random"])

@@ -311,7 +311,7 @@ def test_an_error_on_the_way_keeps_the_checkpoint(store, rows, tmp_path, monkeyp
 
     with pytest.raises(EngineError):
         fit_model(KMeans(**OPTIONS), store, tmp_path / "m", progress=Fails())
-    assert len(read_checkpoint(tmp_path / "m")["state"]["lloyd"]["history"]) == 3
+    assert len(read_checkpoint(tmp_path / "m")["state"]["run 0"]["lloyd"]["history"]) == 3
     resumed = fit_model(KMeans(**OPTIONS), store, tmp_path / "m", resume=True)
     assert bits(resumed) == bits(KMeans(**OPTIONS).fit(rows))
 
@@ -363,7 +363,7 @@ def test_signals_stop_a_fit_with_a_checkpoint(store, rows, tmp_path, number, whe
     assert last == (
         f"daskcluster: stopped: {name}; run the same command again with --resume to go on"
     )
-    assert len(read_checkpoint(path)["state"]["lloyd"]["history"]) >= 3
+    assert len(read_checkpoint(path)["state"]["run 0"]["lloyd"]["history"]) >= 3
     with pytest.raises(SystemExit) as caught:
         main(command(store, path, "--resume", *where)[3:])
     assert caught.value.code == 0
@@ -374,7 +374,7 @@ def test_sigkill_loses_an_iteration_at_most(store, rows, tmp_path):
     path = tmp_path / "m"
     code, _ = interrupted(store, path, signal.SIGKILL, 4)
     assert code == -signal.SIGKILL
-    assert len(read_checkpoint(path)["state"]["lloyd"]["history"]) >= 3
+    assert len(read_checkpoint(path)["state"]["run 0"]["lloyd"]["history"]) >= 3
     resumed = fit_model(KMeans(**OPTIONS), store, path, resume=True)
     assert bits(resumed) == bits(KMeans(**OPTIONS).fit(rows))
 

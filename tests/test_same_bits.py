@@ -33,7 +33,7 @@ DATA = {
     "float64 of all scales": lambda rng: rng.normal(size=(N_ROWS, 9)) * _columns(rng, 9),
     "one feature": lambda rng: rng.normal(size=(N_ROWS, 1)),
     "three features": lambda rng: rng.normal(size=(N_ROWS, 3)).astype(np.float32),
-    "20,000 features": lambda rng: rng.integers(0, 256, (130, 20_000), dtype=np.uint8),
+    "9,000 features": lambda rng: rng.integers(0, 256, (130, 9_000), dtype=np.uint8),
     "ties and duplicates": _ties,
 }
 
@@ -142,7 +142,7 @@ ON_WORKERS = (
     "uint8",
     "float64 of all scales",
     "one feature",
-    "20,000 features",
+    "9,000 features",
     "ties and duplicates",
 )
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategies import CHECK, FEW, batches, session_over, tables
 from test_moments import moments_of
 
+from daskcluster.engine import alone
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.seeds import (
@@ -23,7 +24,7 @@ from daskcluster.kernels.seeds import (
     exact_total,
     unit_exponent,
 )
-from daskcluster.seeding import kmeans_plusplus, random_rows, take_rows
+from daskcluster.seeding import Population, kmeans_plusplus, random_rows, take_rows
 from daskcluster.survey import scale_of
 
 
@@ -49,7 +50,8 @@ def seeds_of(table, k, seed=0, rows_per_block=None):
     scale = scale_of(moments_of(table))
     rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
     with session_over(table, rows_per_block) as session:
-        return kmeans_plusplus(session, scale, table.dtype.name, k, rng)
+        population = Population(session.cut)
+        return alone(session, kmeans_plusplus(population, scale, table.dtype.name, k, rng))
 
 
 def rows_chosen(table, seeds):
@@ -183,7 +185,7 @@ def test_random_rows_are_distinct_for_any_blocks(table, seed, data):
     for rows_per_block in (n, data.draw(st.integers(1, n))):
         rng = np.random.Generator(np.random.Philox(key=[seed, 1]))
         with session_over(marked, rows_per_block) as session:
-            picks.append(random_rows(session, k, rng))
+            picks.append(alone(session, random_rows(Population(session.cut), k, rng)))
     np.testing.assert_array_equal(*picks)
     assert len(set(picks[0][:, 0].tolist())) == k
 

@@ -130,7 +130,7 @@ def assessing(data: Dataset, n_clusters: int, progress: Any = None) -> Iterator[
     with data.session(progress) as session:
         session.recut(data.aligned(n_clusters))
         with suppress(BudgetError):
-            session.keep(spend_on_blocks(session, data, n_clusters, None).rows)
+            session.keep(spend_on_blocks(session, data, [n_clusters], None).rows)
         yield session
 
 

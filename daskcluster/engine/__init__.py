@@ -9,8 +9,11 @@ from daskcluster.engine.progress import JsonLines, Progress, Silent, TextLine
 from daskcluster.engine.protocols import Reader, Reduction
 from daskcluster.engine.session import Session, parse_bytes, parse_seconds
 from daskcluster.engine.stopping import Stop, stoppable
+from daskcluster.engine.turns import Ask, Asking, alone, in_turns
 
 __all__ = [
+    "Ask",
+    "Asking",
     "Certificates",
     "JsonLines",
     "Progress",
@@ -20,7 +23,9 @@ __all__ = [
     "Silent",
     "Stop",
     "TextLine",
+    "alone",
     "connected",
+    "in_turns",
     "local_cluster",
     "parse_bytes",
     "parse_seconds",

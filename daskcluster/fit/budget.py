@@ -45,9 +45,19 @@ class Spending:
 
 
 def spend(
-    session: Session, data: Dataset, n_clusters: int, asked: int | str | None, *, algorithm: str
+    session: Session,
+    data: Dataset,
+    clusters: list[int],
+    asked: int | str | None,
+    *,
+    algorithm: str,
 ) -> Spending:
     """Check that a process can do its share, and share out what it may keep.
+
+    Parameters
+    ----------
+    clusters : list of int
+        Numbers of clusters of the runs that take turns.
 
     Raises
     ------
@@ -55,47 +65,77 @@ def spend(
         It has not the memory; the message says what would fit.
     """
     threads = -(-session.n_threads // session.n_processes)
-    limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
     block, share = session.cut.rows_per_block, -(-data.n_rows // session.n_processes)
     row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
-    needed = fit_bytes(block, block * row_bytes, threads, data.n_features, n_clusters, limbs)
-    if data.sparse:
-        needed = sparse_fit_bytes(
-            block * (data.nbytes // data.n_rows), threads, data.n_features, n_clusters, limbs
-        )
-    # Owners of even runs of blocks may hold one block more than others.
-    held = share + block
-    loops = compiled.has_numba() and compiled.worthwhile(data.n_rows, n_clusters, data.n_features)
-    loops = loops and not data.sparse
-    # To compare a row with few centres costs loops less than what proves that it need not be.
-    few = loops and n_clusters < FEWEST_PROJECTED
-    project = algorithm == "projection" or (algorithm == "auto" and not few)
-    project = project and not data.sparse
-    most = n_directions(data.n_features, n_clusters, np.inf) if project else 0
-    paired = pairs_bytes(n_clusters) if most and loops else 0
-    wanted = held * (row_bytes + (projection_bytes(most) if most else 0) + paired)
+    runs, held = len(clusters), share + block  # owners may hold one block more than others
+    kept = _kept_of_rows(data, clusters, algorithm)
+    wanted = held * (row_bytes + runs * (kept.projection + kept.pairs))
     size = None if asked is None else parse_bytes(asked)
-    state = STATE_BYTES_PER_ROW * share
+    state = STATE_BYTES_PER_ROW * share * runs
+    needed = _needed(session, data, clusters, threads, row_bytes)
     budget = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
     # Where not all fits, rows that need not be read again are worth more than finer bounds.
-    left = max(budget - held * row_bytes, budget // 4)
-    directions = n_directions(data.n_features, n_clusters, left / held) if project else 0
-    kept = projection_bytes(directions) if directions else 0
-    pairs = 0 < paired <= left / held - kept and directions == most
-    rows = budget - held * (kept + paired * pairs)
+    left = max(budget - held * row_bytes, budget // 4) / (held * runs)
+    most = kept.directions
+    directions = n_directions(data.n_features, clusters[0], left) if most else 0
+    projected = projection_bytes(directions) if directions else 0
+    pairs = 0 < kept.pairs <= left - projected and directions == most
+    rows = budget - held * runs * (projected + kept.pairs * pairs)
     return Spending(rows, directions, pairs, rows >= share * row_bytes)
 
 
+@dataclass(frozen=True)
+class _Finest:
+    """What would be kept of every row if there were room for all of it."""
+
+    directions: int
+    projection: int
+    """Bytes."""
+    pairs: int
+    """Bytes."""
+
+
+def _kept_of_rows(data: Dataset, clusters: list[int], algorithm: str) -> _Finest:
+    k = clusters[0]
+    loops = compiled.has_numba() and compiled.worthwhile(data.n_rows, k, data.n_features)
+    # To compare a row with few centres costs loops less than what proves that it need not be.
+    few = loops and k < FEWEST_PROJECTED
+    project = algorithm == "projection" or (algorithm == "auto" and not few)
+    # What rows are projected on depends on the number of clusters.
+    if not project or data.sparse or len(set(clusters)) > 1:
+        return _Finest(0, 0, 0)
+    directions = n_directions(data.n_features, k, np.inf)
+    pairs = pairs_bytes(k) if directions and loops else 0
+    return _Finest(directions, projection_bytes(directions) if directions else 0, pairs)
+
+
+def _needed(
+    session: Session, data: Dataset, clusters: list[int], threads: int, row_bytes: int
+) -> int:
+    """Bytes without any kept block; what is there once a cluster is there for those of all runs."""
+    limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
+    block, total = session.cut.rows_per_block, sum(clusters)
+    if data.sparse:
+        size = block * (data.nbytes // data.n_rows)
+        return sparse_fit_bytes(size, threads, data.n_features, total, limbs)
+    return fit_bytes(
+        block, block * row_bytes, threads, data.n_features, total, limbs, len(clusters)
+    )
+
+
 def spend_on_blocks(
-    session: Session, data: Dataset, n_clusters: int, asked: int | str | None
+    session: Session, data: Dataset, clusters: list[int], asked: int | str | None
 ) -> Spending:
     """The same where every pass needs every row: soft k-means."""
     threads = -(-session.n_threads // session.n_processes)
     block, share = session.cut.rows_per_block, -(-data.n_rows // session.n_processes)
     row_bytes = 0 if data.reader.in_memory else data.nbytes // data.n_rows
-    needed = soft_bytes(block, block * row_bytes, threads, data.n_features, n_clusters)
+    runs = len(clusters)
+    needed = soft_bytes(
+        block, block * row_bytes, threads, data.n_features, sum(clusters), clusters[-1], runs
+    )
     size = None if asked is None else parse_bytes(asked)
-    wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share
+    wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share * runs
     rows = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
     return Spending(rows, 0, False, rows >= share * row_bytes)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daskcluster.engine import Session
+from daskcluster.engine import Ask, Asking, Session
 from daskcluster.kernels import exact
 from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
@@ -80,14 +80,14 @@ def lloyd(
     *,
     max_iter: int,
     tol: float,
-    restart: int = 0,
     bounded: bool = True,
     basis: Basis | None = None,
     paired: bool = False,
     loops: bool = True,
     unit: bool = False,
     keep: Callable[[dict[str, Any]], None] | None = None,
-) -> Lloyd:
+    about: dict[str, Any] | None = None,
+) -> Asking[Lloyd]:
     """Iterate until the centres repeat, move less than ``tol`` says, or ``max_iter``.
 
     The rule of ``tol`` is scikit-learn's: the sum over all centres of their squared shifts is at
@@ -95,30 +95,36 @@ def lloyd(
     ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
     provably keep their label, ``basis`` proves it of more, ``paired`` more often. ``loops`` are
     compiled where that pays; for sparse rows there are none. ``unit`` centres are of unit length.
+    ``about`` is told with every iteration, where runs take turns.
     """
     grid = scale.moments.sum_grid
-    # Labels of another restart must never pass for those of the iteration before.
-    clock = restart * (max_iter + 2)
     compiled = loops and worthwhile(session.cut.n_rows, *run.centers.shape)
 
-    def assign(title: str) -> HardPartial:
-        place = clock + len(run.history) + 1
+    def assign(title: str) -> Asking[HardPartial]:
         job = Assign(
-            run.centers, run.previous, place, scale.frame, grid, bounded, basis, compiled, paired
+            run.centers,
+            run.previous,
+            len(run.history) + 1,
+            scale.frame,
+            grid,
+            bounded,
+            basis,
+            compiled,
+            paired,
         )
-        change: HardPartial = session.reduce(job, title)
+        change: HardPartial = yield Ask(job, title)
         run.add(change)
         return change
 
     while len(run.history) < max_iter and not run.converged:
-        change = assign(f"iteration {len(run.history) + 1}")
-        _advance(session, scale, run, change.changed, tol, unit=unit)
-        session.progress.event("iteration", run.history[-1])
+        change = yield from assign(f"iteration {len(run.history) + 1}")
+        yield from _advance(session, scale, run, change.changed, tol, unit=unit)
+        session.progress.event("iteration", (about or {}) | run.history[-1])
         if keep is not None:
             keep(run.to_state())
     if not run.repeated:
         # The centres moved after the last labels: one more assignment makes them belong together.
-        assign("labels")
+        yield from assign("labels")
     assert run.total is not None
     inertia = _inertia(scale, grid, run.total, run.centers)
     return Lloyd(
@@ -128,11 +134,11 @@ def lloyd(
 
 def _advance(
     session: Session, scale: Scale, run: Progression, changed: int, tol: float, *, unit: bool
-) -> None:
+) -> Asking[None]:
     """From the labels' sums to new centres, and whether they are the last."""
     assert run.total is not None
     centers = run.centers
-    new, n_empty = _next_centers(session, scale, centers, run.total)
+    new, n_empty = yield from _next_centers(scale, centers, run.total)
     new = unit_rows(new) if unit else new
     shift = _squared_shift(new, centers, scale)
     entry = {
@@ -158,9 +164,7 @@ def _inertia(scale: Scale, grid: Grid, total: HardPartial, centers: Floats) -> f
     return exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
 
 
-def _next_centers(
-    session: Session, scale: Scale, centers: Floats, total: HardPartial
-) -> tuple[Floats, int]:
+def _next_centers(scale: Scale, centers: Floats, total: HardPartial) -> Asking[tuple[Floats, int]]:
     """The means of the clusters, empty ones refilled; and how many were empty."""
     grid = scale.moments.sum_grid
     n_empty = int((total.counts == 0).sum())
@@ -168,7 +172,7 @@ def _next_centers(
         return exact.mean(total.sums, total.counts, grid), 0
     # As many more as there are clusters: a donor's last row is passed over.
     job = Farthest(centers, scale.frame, n_empty + len(centers))
-    sums, counts = _refill(total, session.reduce(job, "farthest rows"), grid)
+    sums, counts = _refill(total, (yield Ask(job, "farthest rows")), grid)
     new, filled = centers.copy(), counts > 0
     new[filled] = exact.mean(sums[:, filled], counts[filled], grid)
     return new, n_empty

@@ -36,6 +36,8 @@ class Options:
     standardize: bool = False
     precision: str | None = None
     """float32, float64, or auto for whichever serves."""
+    restart: int = 0
+    """Which of the restarts this is."""
 
 
 def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[str, Any]]:
@@ -48,7 +50,7 @@ def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[st
     moments = scale.moments
     content = None if data.build else _digest(moments.sums, moments.squares)
     rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
-    plain = {f.name: getattr(options, f.name) for f in fields(options)}
+    plain = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "restart"}
     plain = {name: value for name, value in plain.items() if value is not None}
     if options.beta is not None:
         plain["beta"] = str(options.beta)  # infinity is no JSON

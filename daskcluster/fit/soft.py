@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daskcluster.engine import Session
+from daskcluster.engine import Ask, Asking, Session
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
@@ -23,6 +23,7 @@ from daskcluster.kernels.soft import (
     soft_grids,
 )
 from daskcluster.kernels.together import Together
+from daskcluster.plan import Cut
 from daskcluster.survey import Scale
 
 # One float32 step may lead so far from a float64 step, in proportion to the centres.
@@ -48,6 +49,8 @@ class SoftFit:
     history: list[dict[str, Any]]
     """Per iteration: the objective of the centres that it began with, the Frobenius norm of the
     centres' shift, passes so far."""
+    precision: str
+    """float32 or float64."""
 
     @property
     def cost(self) -> float:
@@ -69,19 +72,20 @@ class SoftProgression:
 
 
 def choose_precision(
-    session: Session, scale: Scale, centers: Floats, beta: float, metric: str, *, sparse: bool
-) -> str:
+    cut: Cut, scale: Scale, centers: Floats, beta: float, metric: str, *, sparse: bool
+) -> Asking[str]:
     """float32 where it serves the first rows' first step as well as float64."""
     if math.isinf(beta) or sparse:
         return "float64"
-    grids = _grids(session, scale, centers, Softness(beta, metric))
+    grids = _grids(cut, scale, centers, Softness(beta, metric))
     job = Agreement(centers, beta, metric, scale.frame, grids)
-    return "float32" if session.reduce(job, "precision", [0]) <= TOLERATED else "float64"
+    lost: float = yield Ask(job, "precision", [0])
+    return "float32" if lost <= TOLERATED else "float64"
 
 
-def _grids(session: Session, scale: Scale, centers: Floats, softness: Softness) -> SoftGrids:
+def _grids(cut: Cut, scale: Scale, centers: Floats, softness: Softness) -> SoftGrids:
     k, d = centers.shape
-    return soft_grids(session.cut.n_rows, d, k, scale.reach, softness, scale.frame)
+    return soft_grids(cut.n_rows, d, k, scale.reach, softness, scale.frame)
 
 
 def energy_job(n_rows: int, scale: Scale, centers: Floats, softness: Softness) -> Soften:
@@ -105,16 +109,17 @@ def soften(
     max_iter: int,
     tol: float,
     keep: Callable[[dict[str, Any]], None] | None = None,
-) -> SoftFit:
+    about: dict[str, Any] | None = None,
+) -> Asking[SoftFit]:
     """Iterate until the Frobenius norm of the centres' shift is below ``tol``, or ``max_iter``.
 
     With ``tol=0`` only centres that repeat stop it. ``keep`` is given the state after every
-    iteration.
+    iteration; ``about`` is told with every one, where runs take turns.
     """
-    grids = _grids(session, scale, run.centers, softness)
+    grids = _grids(session.cut, scale, run.centers, softness)
     while len(run.history) < max_iter and not run.converged:
         job = Soften(run.centers, softness, scale.frame, grids)
-        total = session.reduce(job, f"iteration {len(run.history) + 1}")
+        total = yield Ask(job, f"iteration {len(run.history) + 1}")
         new, _ = soft_centers(total, run.centers, grids, scale.frame)
         shift = _shift(new, run.centers, scale)
         run.history.append({
@@ -125,19 +130,19 @@ def soften(
         })  # fmt: skip
         run.converged = shift == 0 or shift < tol
         run.centers = new
-        session.progress.event("iteration", run.history[-1])
+        session.progress.event("iteration", (about or {}) | run.history[-1])
         if keep is not None:
             keep(run.to_state())
-    return settle(session, scale, run, softness)
+    return (yield from settle(session.cut, scale, run, softness))
 
 
-def settle(session: Session, scale: Scale, run: SoftProgression, softness: Softness) -> SoftFit:
+def settle(cut: Cut, scale: Scale, run: SoftProgression, softness: Softness) -> Asking[SoftFit]:
     """One pass that makes all that is said of the rows belong to the last centres."""
-    grids = _grids(session, scale, run.centers, softness)
+    grids = _grids(cut, scale, run.centers, softness)
     soft = Soften(run.centers, softness, scale.frame, grids, None)
     grid = scale.moments.sum_grid
     hard = Assign(run.centers, None, 0, scale.frame, grid, state_kind=None)
-    total, found = session.reduce(Together((soft, hard)), "labels")
+    total, found = yield Ask(Together((soft, hard)), "labels")
     return SoftFit(
         run.centers,
         free_energy(total, softness, grids, scale.frame),
@@ -147,6 +152,7 @@ def settle(session: Session, scale: Scale, run: SoftProgression, softness: Softn
         run.converged,
         found.counts,
         run.history,
+        softness.precision,
     )
 
 

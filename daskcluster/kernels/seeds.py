@@ -109,7 +109,7 @@ class Invert(_Seeding):
     ) -> tuple[list[tuple[int, int, npt.NDArray[Any]]], SeedState]:
         assert self.targets is not None
         state = self.least(batch, state)
-        found = []
+        found: list[tuple[int, int, npt.NDArray[Any]]] = []
         for place, left in self.targets.get(batch.start, []):
             i = _passed(state.weights, left)
             found.append((place, batch.start + i, batch.rows[i].copy()))

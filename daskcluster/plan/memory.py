@@ -35,8 +35,11 @@ def fit_bytes(
     n_features: int,
     n_clusters: int,
     n_limbs: int,
+    n_runs: int = 1,
 ) -> int:
     """Peak bytes of one worker that fits with budget 0, its per-row state left out.
+
+    Of several runs ``n_clusters`` is the sum of all.
 
     Per thread: the block in work, the blocks read ahead, a decoder's copy of one; what a step keeps
     for each row of it, most of it the distances of k-means++; float64 tiles and the products; the
@@ -45,7 +48,7 @@ def fit_bytes(
     """
     blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
     tile = tile_rows(n_features, n_clusters)
-    rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 32)
+    rows = block_rows * n_runs * (8 * (2 * seed_trials(n_clusters) + 3) + 32)
     tiles = tile * (3 * 8 * n_features + 3 * 8 * n_clusters)
     centers = n_clusters * n_features * (8 + 8 + 8 + 4)
     centers += min(n_clusters, MOST_PROJECTED) ** 2 * 12
@@ -70,19 +73,27 @@ def sparse_fit_bytes(
 
 
 def soft_bytes(
-    block_rows: int, block_bytes: int, n_threads: int, n_features: int, n_clusters: int
+    block_rows: int,
+    block_bytes: int,
+    n_threads: int,
+    n_features: int,
+    n_clusters: int,
+    fewest: int | None = None,
+    n_runs: int = 1,
 ) -> int:
     """Peak bytes of one worker in a soft fit with budget 0, its per-row state left out.
 
     Per thread as `fit_bytes`; float64 rows of a tile, their shares and what numbers a row they
-    need; products, and their sums in floats and limbs.
+    need; products, and their sums in floats and limbs. Of several runs ``n_clusters`` is the sum of
+    all, and ``fewest`` the least, whose products cover the longest runs of rows.
     """
+    fewest = n_clusters if fewest is None else fewest
     blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
-    tile = soft_rows(n_features, n_clusters)
-    group = soft_group(n_features, n_clusters)
-    rows = block_rows * (8 * (2 * seed_trials(n_clusters) + 3) + 24)
+    tile = soft_rows(n_features, fewest)
+    group = soft_group(n_features, fewest)
+    rows = block_rows * n_runs * (8 * (2 * seed_trials(n_clusters) + 3) + 24)
     tiles = group * tile * 8 * (2 * n_features + 3 * n_clusters + 8)
-    products = small_products(tile, n_features, n_clusters) + 3
+    products = small_products(tile, n_features, fewest) + 3
     products *= group * n_clusters * n_features * 8
     centers = n_clusters * n_features * 8 * 4
     statistics = (TASKS_PER_THREAD + 7) * 2 * n_clusters * n_features * 8
