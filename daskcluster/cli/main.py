@@ -25,8 +25,8 @@ from daskcluster.demo import run_demo
 from daskcluster.engine import parse_bytes
 from daskcluster.errors import DaskClusterError, InputError, Stopped
 from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
-from daskcluster.fit.estimator import INITS
 from daskcluster.fit.kmeans import ALGORITHMS
+from daskcluster.fit.options import INITS
 from daskcluster.fit.softkmeans import PRECISIONS
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130

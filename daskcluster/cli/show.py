@@ -80,9 +80,6 @@ def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def fit_facts(model: Any) -> dict[str, Any]:
     """The contract of ``fit --json``."""
-    init = model.init
-    if not isinstance(init, str):
-        init = "callable" if callable(init) else "array"
     return {
         "n_rows": model.n_samples_,
         "n_features": model.n_features_in_,
@@ -94,7 +91,7 @@ def fit_facts(model: Any) -> dict[str, Any]:
         "passes": model.passes_,
         "seconds": model.seconds_,
         "seed": model.seed_,
-        "init": init,
+        "init": model.init_,
         "algorithm": getattr(model, "algorithm", None),
         **_soft_facts(model),
         "cluster_sizes": model.cluster_sizes_.tolist(),

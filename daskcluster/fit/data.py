@@ -98,6 +98,8 @@ class Dataset:
     """Elements that sparse rows hold; None for dense ones."""
     store: Store | None = None
     """What the rows are read from, where it is a sealed store."""
+    weights: npt.NDArray[np.int64] | None = None
+    """How many rows each stands for, shape (n_rows,); None for one each."""
 
     @property
     def nbytes(self) -> int:

@@ -25,7 +25,7 @@ from daskcluster.errors import InputError
 from daskcluster.fit.checkpoint import Checkpoint, remove_checkpoint
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like, view
 from daskcluster.fit.model import model_folder, write_model
-from daskcluster.fit.options import Options
+from daskcluster.fit.options import INITS, Options
 from daskcluster.fit.run import Fit, run_fit
 from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.kernels.rowmaps import Mapped, RowMap, Standardized, UnitLength
@@ -33,7 +33,6 @@ from daskcluster.kernels.sparse import SparseRows
 from daskcluster.plan import ROW_TYPES, Cut
 
 _STANDARDS = ("mean_", "scale_")
-INITS = ("k-means++", "random")
 
 # The first is what lists and unsupported types become; all others stay as they are.
 _ARRAY_TYPES = ["float64", *(name for name in ROW_TYPES if name != "float64")]
@@ -45,8 +44,8 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     """Base of the estimators: what is fitted, and what a fitted model says of rows."""
 
     _saved: ClassVar[tuple[str, ...]] = (
-        "inertia_", "n_iter_", "converged_", "history_", "passes_", "seconds_", "seed_", "build_",
-        "dtype_", "n_samples_", "n_features_in_", "source_", "top_terms_",
+        "inertia_", "n_iter_", "converged_", "init_", "history_", "passes_", "seconds_", "seed_",
+        "build_", "dtype_", "n_samples_", "n_features_in_", "source_", "top_terms_",
     )  # fmt: skip
     """Attributes that are JSON as they are."""
     _arrays: ClassVar[dict[str, str]] = {"cluster_sizes_": "int64"}
@@ -117,6 +116,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.passes_ = fit.passes
         self.seconds_ = fit.seconds
         self.seed_ = options.seed
+        self.init_ = fit.init
         self._about = fit.about
         self.build_ = data.build
         self.dtype_ = data.dtype
@@ -249,6 +249,9 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _init(self, X: Any, n_clusters: int) -> Any:
+        before = getattr(self, "cluster_centers_", None)
+        if self._flag("warm_start") and before is not None and len(before) == n_clusters:
+            return before
         if isinstance(self.init, str):
             return one_of("init", self.init, INITS, ", an array or a callable")
         if callable(self.init):

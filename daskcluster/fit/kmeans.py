@@ -22,9 +22,12 @@ class KMeans(Clusterer):
     Parameters
     ----------
     n_clusters : int, default=8
-    init : {'k-means++', 'random'}, array of shape (n_clusters, n_features) or callable, \
-            default='k-means++'
-        A callable is given ``(X, n_clusters, random_state)`` and returns centres.
+    init : {'auto', 'refined', 'k-means++', 'k-means||', 'random'}, array of shape \
+            (n_clusters, n_features) or callable, default='auto'
+        'refined' clusters two nested samples in memory, after one pass that gathers them;
+        'k-means||' (Bahmani et al., VLDB 2012) takes seven passes, 'k-means++' one a cluster.
+        'auto' is 'k-means++', but 'refined' from 100,000 rows on. A callable is given
+        ``(X, n_clusters, random_state)`` and returns centres.
     n_init : 'auto' or int, default='auto'
         Restarts, of which the one with the least inertia is kept. 'auto' is 10 for 'random' and
         callables and 1 for the others.
@@ -47,6 +50,8 @@ class KMeans(Clusterer):
     standardize : bool, default=False
         Cluster columns of mean 0 and standard deviation 1, which the model keeps; centres are in
         these units.
+    warm_start : bool, default=False
+        Begin with the centres of the fit before, where there is one of as many clusters.
     memory_budget : int, str or None, default=None
         Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
         reads every block anew, None takes a share of the memory. No result depends on it.
@@ -66,6 +71,8 @@ class KMeans(Clusterer):
         Per iteration: iteration, inertia, shift, changed, empty, passes.
     passes_ : float
         Bytes decoded / bytes of the data; 0 for arrays in memory.
+    init_ : str
+        How initial centres were found: a name, 'array' or 'callable'.
     seed_ : int
         What the random draws were keyed by.
     n_features_in_ : int
@@ -88,7 +95,7 @@ class KMeans(Clusterer):
         self,
         n_clusters: int = 8,
         *,
-        init: Any = "k-means++",
+        init: Any = "auto",
         n_init: Any = "auto",
         max_iter: int = 300,
         tol: float = 1e-4,
@@ -97,6 +104,7 @@ class KMeans(Clusterer):
         algorithm: str = "auto",
         metric: str = "euclidean",
         standardize: bool = False,
+        warm_start: bool = False,
         memory_budget: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -109,6 +117,7 @@ class KMeans(Clusterer):
         self.algorithm = algorithm
         self.metric = metric
         self.standardize = standardize
+        self.warm_start = warm_start
         self.memory_budget = memory_budget
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -14,6 +14,7 @@ from daskcluster.kernels.frame import Floats
 from daskcluster.plan import LARGEST_MAGNITUDE
 from daskcluster.survey import Scale
 
+INITS = ("auto", "refined", "k-means++", "k-means||", "random")
 Init = str | Floats | Callable[[int, int], Floats]
 
 
@@ -23,7 +24,7 @@ class Options:
 
     n_clusters: int
     init: Init
-    """``'k-means++'``, ``'random'``, centres, or a call of (seed, restart) that returns centres."""
+    """A name in `INITS`, centres, or a call of (seed, restart) that returns centres."""
     n_init: int
     max_iter: int
     tol: float

@@ -13,12 +13,13 @@ from daskcluster.fit.data import Dataset
 from daskcluster.fit.ledger import Page
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
 from daskcluster.fit.options import Options, check_centers
+from daskcluster.fit.refined import refined_start
 from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, soften
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
 from daskcluster.kernels.responsibilities import Softness
 from daskcluster.kernels.rowmaps import unit_rows
-from daskcluster.seeding import Population, kmeans_plusplus, random_rows
+from daskcluster.seeding import Population, kmeans_parallel, kmeans_plusplus, random_rows
 from daskcluster.survey import Scale
 
 
@@ -40,7 +41,7 @@ class Shared:
     @property
     def population(self) -> Population:
         """The rows that are drawn from."""
-        return Population(self.session.cut)
+        return Population(self.session.cut, self.data.weights)
 
 
 def hard_restart(
@@ -114,12 +115,17 @@ def _initial(shared: Shared, options: Options, page: Page) -> Asking[Floats]:
         centers = np.asarray(options.init(options.seed, restart), dtype=np.float64)
         check_centers(centers, k, shared.data.n_features)
         return centers
-    rng = np.random.Generator(np.random.Philox(key=[options.seed, restart]))
+    key = (options.seed, restart)
+    if options.init == "refined":
+        unit = options.metric == "cosine"
+        return (yield from refined_start(shared.data, k, key, unit=unit))
+    rng = np.random.Generator(np.random.Philox(key=list(key)))
     if options.init == "random":
         return (yield from random_rows(shared.population, k, rng))
-    return (
-        yield from kmeans_plusplus(
-            shared.population, shared.scale, shared.data.dtype, k, rng,
-            before=page.get("seeds"), keep=lambda state: page.keep("seeds", state),
-        )
-    )  # fmt: skip
+    shape = (shared.population, shared.scale, shared.data.dtype, k)
+    stages: dict[str, Any] = {
+        "before": page.get("seeds"), "keep": lambda state: page.keep("seeds", state),
+    }  # fmt: skip
+    if options.init == "k-means||":
+        return (yield from kmeans_parallel(*shape, key, **stages))
+    return (yield from kmeans_plusplus(*shape, rng, **stages))

@@ -20,6 +20,7 @@ from daskcluster.fit.lloyd import Lloyd
 from daskcluster.fit.options import Options, check_centers, check_n_clusters, describe
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
+from daskcluster.plan import FEWEST_ROWS
 
 _Share = Callable[[Session, Dataset, list[int], int | str | None], Spending]
 
@@ -36,6 +37,8 @@ class Fit:
     """All that decided the result."""
     precision: str | None
     """Of a soft fit."""
+    init: str
+    """How initial centres were found."""
 
 
 def run_fit(
@@ -62,7 +65,7 @@ def run_fit(
     Interrupted, ClusterLost
         The fit ended early; what it had come to is in ``trail``.
     """
-    check(data, options)
+    options = decided(data, options)
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
         runs = [replace(options, n_init=1, restart=i) for i in range(options.n_init)]
@@ -76,14 +79,20 @@ def run_fit(
             # Soft clusters may share a place, and so have no rows of their own.
             _warn_if_fewer(best, options.n_clusters)
         precision = None if isinstance(best, Lloyd) else best.precision
-        return Fit(best, session.passes, ledger.seconds, session.n_tasks, about, precision)
+        init = about["options"]["init"] if isinstance(options.init, str) else "array"
+        init = "callable" if callable(options.init) else init
+        return Fit(best, session.passes, ledger.seconds, session.n_tasks, about, precision, init)
 
 
-def check(data: Dataset, options: Options) -> None:
-    """Refuse what cannot be fitted before anything is read."""
+def decided(data: Dataset, options: Options) -> Options:
+    """The options for these rows; refuses what cannot be fitted before anything is read."""
     check_n_clusters(options.n_clusters, data.n_rows, data.name)
     if isinstance(options.init, np.ndarray):
         check_centers(options.init, options.n_clusters, data.n_features)
+    if isinstance(options.init, str) and options.init == "auto":
+        refined = data.n_rows >= FEWEST_ROWS
+        return replace(options, init="refined" if refined else "k-means++")
+    return options
 
 
 def run_all(

@@ -110,6 +110,7 @@ def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
         raise ModelError(
             f"{folder}: centres of shape {centers.shape} do not fit the model; fit again"
         )
+    fitted.setdefault("init_", params["init"])  # before 0.5 a name said what was done
     if params["init"] in ("array", "callable"):
         params["init"] = centers
     kind = _ESTIMATORS[description["estimator"]]

@@ -30,9 +30,12 @@ class SoftKMeans(Clusterer):
         k-means, in which a cluster without rows keeps its centre.
     metric : {'euclidean', 'sqeuclidean'}, default='euclidean'
         The distance; for its square the objective never rises.
-    init : {'k-means++', 'random'}, array of shape (n_clusters, n_features) or callable, \
-            default='k-means++'
-        A callable is given ``(X, n_clusters, random_state)`` and returns centres.
+    init : {'auto', 'refined', 'k-means++', 'k-means||', 'random'}, array of shape \
+            (n_clusters, n_features) or callable, default='auto'
+        'refined' clusters two nested samples in memory, after one pass that gathers them;
+        'k-means||' (Bahmani et al., VLDB 2012) takes seven passes, 'k-means++' one a cluster.
+        'auto' is 'k-means++', but 'refined' from 100,000 rows on. A callable is given
+        ``(X, n_clusters, random_state)`` and returns centres.
     n_init : 'auto' or int, default='auto'
         Restarts, of which the one with the least objective is kept. 'auto' is 10 for 'random' and
         callables and 1 for the others.
@@ -49,6 +52,8 @@ class SoftKMeans(Clusterer):
     precision : {'auto', 'float32', 'float64'}, default='auto'
         Of products and exponentials. 'auto' is float32 where the first step of the first rows
         stays within 1e-6 of that of float64.
+    warm_start : bool, default=False
+        Begin with the centres of the fit before, where there is one of as many clusters.
     memory_budget : int, str or None, default=None
         Bytes of decoded blocks that each process may keep between passes, such as ``"2GB"``; 0
         reads every block anew, None takes a share of the memory. No result depends on it.
@@ -76,6 +81,8 @@ class SoftKMeans(Clusterer):
         Per iteration: iteration, objective, shift, passes.
     passes_ : float
         Bytes decoded / bytes of the data; 0 for arrays in memory.
+    init_ : str
+        How initial centres were found: a name, 'array' or 'callable'.
     seed_ : int
         What the random draws were keyed by.
     n_features_in_ : int
@@ -107,7 +114,7 @@ class SoftKMeans(Clusterer):
         *,
         beta: float = 1.0,
         metric: str = "euclidean",
-        init: Any = "k-means++",
+        init: Any = "auto",
         n_init: Any = "auto",
         max_iter: int = 300,
         tol: float = 1e-4,
@@ -115,6 +122,7 @@ class SoftKMeans(Clusterer):
         random_state: Any = None,
         standardize: bool = False,
         precision: str = "auto",
+        warm_start: bool = False,
         memory_budget: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -128,6 +136,7 @@ class SoftKMeans(Clusterer):
         self.random_state = random_state
         self.standardize = standardize
         self.precision = precision
+        self.warm_start = warm_start
         self.memory_budget = memory_budget
 
     def predict_proba(self, X: Any) -> Any:

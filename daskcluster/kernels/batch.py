@@ -21,6 +21,8 @@ class Batch:
     """True classes as codes, shape (n,), -1 where unknown; None unless asked for."""
     picked: Indices | None = None
     """Which rows of the block these are, ascending; None for all of them."""
+    weights: npt.NDArray[np.int64] | None = None
+    """How many rows each of these stands for, shape (n,); None for one each."""
 
     def pick(self, indices: Indices) -> "Batch | None":
         """Copies of some rows, by their ascending place in the block; None if one is not here."""
@@ -32,7 +34,8 @@ class Batch:
             ):
                 return None
         labels = None if self.labels is None else self.labels[places]
-        return Batch(self.start, self.rows[places], labels, indices)
+        weights = None if self.weights is None else self.weights[places]
+        return Batch(self.start, self.rows[places], labels, indices, weights)
 
     @property
     def nbytes(self) -> int:

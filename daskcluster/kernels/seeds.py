@@ -51,7 +51,7 @@ class SeedState:
 
 
 @dataclass(frozen=True)
-class _Seeding:
+class Seeding:
     """What the reductions of seeding share."""
 
     restart: int
@@ -75,7 +75,7 @@ class _Seeding:
 
 
 @dataclass(frozen=True)
-class Potentials(_Seeding):
+class Potentials(Seeding):
     """Reduction: for each candidate, a block's sum of least distances if it became a seed."""
 
     candidates: Floats | None = None
@@ -88,7 +88,7 @@ class Potentials(_Seeding):
         new = distances(batch.rows, self.candidates, self, state.weights)
         np.minimum(new, state.weights[:, np.newaxis], out=new)
         # Python integers: the sum of many squared distances may leave int64.
-        totals = [exact_total(new[:, i]) for i in range(new.shape[1])]
+        totals = [exact_total(new[:, i], batch.weights) for i in range(new.shape[1])]
         return [(batch.start, totals)], state
 
     def merge(
@@ -98,7 +98,7 @@ class Potentials(_Seeding):
 
 
 @dataclass(frozen=True)
-class Invert(_Seeding):
+class Invert(Seeding):
     """Reduction: the rows at which the cumulated least distances pass some numbers."""
 
     targets: dict[int, list[tuple[int, int]]] | None = None
@@ -111,7 +111,7 @@ class Invert(_Seeding):
         state = self.least(batch, state)
         found: list[tuple[int, int, npt.NDArray[Any]]] = []
         for place, left in self.targets.get(batch.start, []):
-            i = _passed(state.weights, left)
+            i = _passed(state.weights, left, batch.weights)
             found.append((place, batch.start + i, batch.rows[i].copy()))
         return found, state
 
@@ -145,28 +145,44 @@ class TakeRows:
         return a | b
 
 
-def exact_total(weights: Weights) -> int:
-    """Their sum as a Python integer."""
-    high = weights >> 31
-    return (int(high.sum()) << 31) + int((weights - (high << 31)).sum())
+def exact_total(values: Weights, times: Weights | None = None) -> int:
+    """Their sum as a Python integer, each so many times; none is negative."""
+    if times is None:
+        high = values >> 31
+        return (int(high.sum()) << 31) + int((values - (high << 31)).sum())
+    # Products of these parts stay below 2**62.
+    total = 0
+    for shift, part in _parts(times):
+        total += exact_total((values >> 31) * part) << (shift + 31)
+        total += exact_total((values & (2**31 - 1)) * part) << shift
+    return total
 
 
-def _passed(weights: Weights, left: int) -> int:
-    """The first index whose cumulated weight exceeds ``left``."""
-    for start in range(0, len(weights), 4096):
-        run = weights[start : start + 4096]
-        total = exact_total(run)
+def _parts(values: Weights) -> list[tuple[int, Weights]]:
+    """Numbers of 30 bits of which these are made, and where they stand."""
+    parts = [(0, values & (2**30 - 1))]
+    high = values >> 30
+    return [*parts, (30, high)] if high.any() else parts
+
+
+def _passed(values: Weights, left: int, times: Weights | None) -> int:
+    """The first index at which the cumulated values, each so many times, exceed ``left``."""
+    for start in range(0, len(values), 4096):
+        run = slice(start, start + 4096)
+        some = None if times is None else times[run]
+        total = exact_total(values[run], some)
         if left < total:
-            for i, weight in enumerate(run.tolist()):
-                if left < weight:
+            copies = [1] * len(values[run]) if some is None else some.tolist()
+            for i, (value, copy) in enumerate(zip(values[run].tolist(), copies, strict=True)):
+                if left < value * copy:
                     return start + i
-                left -= weight
+                left -= value * copy
         left -= total
     raise ValueError("the number drawn exceeds the sum of the weights")
 
 
 def distances(
-    rows: npt.NDArray[Any], points: Floats, job: _Seeding, below: Weights | None = None
+    rows: npt.NDArray[Any], points: Floats, job: Seeding, below: Weights | None = None
 ) -> Weights:
     """Squared distances in whole units, ``floor(d / unit + 1/3)`` exactly; (n_rows, n_points).
 
@@ -177,17 +193,19 @@ def distances(
     if below is None:
         below = np.full(len(rows), np.iinfo(np.int64).max)
     out = np.empty((len(rows), len(points)), dtype=np.int64)
-    size = max(_RUN_BYTES // (8 * (rows.shape[1] + len(points))), 1)
-    size = TILE_ROWS if is_sparse(rows) else size
-    for start in range(0, len(rows), size):
-        run = rows[start : start + size]
-        out[start : start + size] = _run_distances(run, points, job, below[start : start + size])
+    for run in runs_of_rows(rows, len(points)):
+        out[run] = _run_distances(rows[run], points, job, below[run])
     return out
 
 
-def _run_distances(
-    rows: npt.NDArray[Any], points: Floats, job: _Seeding, below: Weights
-) -> Weights:
+def runs_of_rows(rows: npt.NDArray[Any], n_points: int) -> list[slice]:
+    """Runs of rows that stay in cache with their distances from so many points."""
+    size = max(_RUN_BYTES // (8 * (rows.shape[1] + n_points)), 1)
+    size = TILE_ROWS if is_sparse(rows) else size
+    return [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
+
+
+def _run_distances(rows: npt.NDArray[Any], points: Floats, job: Seeding, below: Weights) -> Weights:
     if is_sparse(rows):
         return _sparse_distances(rows, points, job, below)
     bound = INTEGER_BOUNDS.get(job.dtype)
@@ -203,7 +221,7 @@ def _run_distances(
 
 
 def _whole(
-    rows: Any, points: Floats, values: Floats, errors: Floats, job: _Seeding, below: Weights
+    rows: Any, points: Floats, values: Floats, errors: Floats, job: Seeding, below: Weights
 ) -> Weights:
     """Squared distances in the frame to whole units, exactly where the error leaves them open."""
     scale = 2 * job.frame.exponent - job.unit
@@ -217,7 +235,7 @@ def _whole(
     return out
 
 
-def _sparse_distances(rows: SparseRows, points: Floats, job: _Seeding, below: Weights) -> Weights:
+def _sparse_distances(rows: SparseRows, points: Floats, job: Seeding, below: Weights) -> Weights:
     """The same of sparse rows: errors grow with the elements that are stored."""
     x, y = scaled(rows, job.frame), job.frame.rows64(points)
     xx, yy = x.squares()[:, np.newaxis], np.einsum("ij,ij->i", y, y)

@@ -59,6 +59,7 @@ from daskcluster.plan.memory import (
     soft_bytes,
     sparse_fit_bytes,
 )
+from daskcluster.plan.samples import FEWEST_ROWS, sample_rows
 from daskcluster.plan.tiles import (
     FEWEST_PROJECTED,
     LANES,
@@ -82,6 +83,7 @@ __all__ = [
     "BUDGET_SHARE",
     "CHUNK_BYTES",
     "FEWEST_PROJECTED",
+    "FEWEST_ROWS",
     "GRID_BITS",
     "INT64_SAFE_BITS",
     "INTEGER_BOUNDS",
@@ -129,6 +131,7 @@ __all__ = [
     "projection_tile_rows",
     "read_ahead",
     "real_grid",
+    "sample_rows",
     "seed_trials",
     "small_products",
     "soft_bytes",

@@ -1,72 +1,16 @@
-"""Initial centres: k-means++ and random rows, drawn so that chunks and workers cannot matter.
-
-A row of weight w is w rows of weight 1: what is drawn is one of the copies.
-"""
+"""Greedy k-means++, a pass over the data a seed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from daskcluster.engine import Ask, Asking, Session, alone
+from daskcluster.engine import Ask, Asking
 from daskcluster.kernels.frame import Floats
-from daskcluster.kernels.seeds import Invert, Potentials, TakeRows, unit_exponent
-from daskcluster.plan import Cut, seed_trials
+from daskcluster.kernels.seeds import Invert, Potentials, unit_exponent
+from daskcluster.plan import seed_trials
+from daskcluster.seeding.population import Population, below, rows_at
 from daskcluster.survey import Scale
-
-_DRAW_BITS = 128
-
-
-@dataclass(frozen=True)
-class Population:
-    """The rows that are drawn from, each as often as it weighs."""
-
-    cut: Cut
-    weights: npt.NDArray[np.int64] | None = None
-    """Shape (n_rows,); None where each row is one."""
-
-    @cached_property
-    def _ends(self) -> npt.NDArray[np.int64]:
-        assert self.weights is not None
-        return np.cumsum(self.weights)
-
-    @property
-    def size(self) -> int:
-        """Copies of all rows."""
-        return self.cut.n_rows if self.weights is None else int(self._ends[-1])
-
-    def row(self, copy: int) -> int:
-        """The row that a copy is of."""
-        if self.weights is None:
-            return copy
-        return int(np.searchsorted(self._ends, copy, side="right"))
-
-    def draw(self, rng: np.random.Generator) -> int:
-        """A row, in proportion to its weight."""
-        return self.row(_below(self.size, rng))
-
-
-def random_rows(
-    population: Population, n_clusters: int, rng: np.random.Generator
-) -> Asking[Floats]:
-    """``n_clusters`` distinct copies of rows, uniformly; shape (n_clusters, n_features)."""
-    copies = rng.choice(population.size, n_clusters, replace=False, shuffle=False)
-    return (yield from rows_at(population.cut, [population.row(int(i)) for i in copies]))
-
-
-def rows_at(cut: Cut, indices: list[int]) -> Asking[Floats]:
-    """Rows by absolute index, in the order given, as float64."""
-    blocks = sorted({i // cut.rows_per_block for i in indices})
-    found = yield Ask(TakeRows(tuple(indices)), "rows", blocks)
-    return np.stack([found[i] for i in indices]).astype(np.float64)
-
-
-def take_rows(session: Session, indices: list[int]) -> Floats:
-    """The same at once."""
-    return alone(session, rows_at(session.cut, indices))
 
 
 def kmeans_plusplus(
@@ -150,7 +94,7 @@ def _draw(
         return (yield from rows_at(population.cut, rows))
     targets: dict[int, list[tuple[int, int]]] = {}
     for place in range(n_trials):
-        block, left = _locate(totals, _below(whole, rng))
+        block, left = _locate(totals, below(whole, rng))
         targets.setdefault(population.cut.block(block).start, []).append((place, left))
     job = Invert(seeds=seeds, targets=targets, **shared)
     blocks = sorted(start // population.cut.rows_per_block for start in targets)
@@ -165,8 +109,3 @@ def _locate(totals: list[int], number: int) -> tuple[int, int]:
             return block, number
         number -= total
     raise ValueError("the number drawn exceeds the sum")
-
-
-def _below(limit: int, rng: np.random.Generator) -> int:
-    """An integer in [0, limit), uniform to within 2**-64; ``limit`` may leave int64."""
-    return int.from_bytes(rng.bytes(_DRAW_BITS // 8), "little") * limit >> _DRAW_BITS

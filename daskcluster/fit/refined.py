@@ -1,0 +1,73 @@
+"""Refined starts: what a sample converges to, from which all rows have little left to move.
+
+Bradley and Fayyad, "Refining initial points for k-means clustering", ICML 1998; two nested samples
+in the place of their many small ones, so that the larger one need only mend what the smaller did.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from daskcluster.engine import Ask, Asking, alone
+from daskcluster.fit.data import Dataset, array_dataset
+from daskcluster.fit.inertia import inertia_of
+from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
+from daskcluster.kernels.frame import Floats
+from daskcluster.kernels.rowmaps import unit_rows
+from daskcluster.kernels.sampling import Sample, gathered
+from daskcluster.plan import sample_rows
+from daskcluster.seeding import Population, kmeans_plusplus
+
+STARTS = 4  # solutions of the smaller sample of which the larger one chooses
+MOST_ITERATIONS = 300
+TOL = 1e-4
+
+
+def refined_start(
+    data: Dataset, n_clusters: int, key: tuple[int, int], *, unit: bool
+) -> Asking[Floats]:
+    """Centres of a sample of the rows: one pass to gather it, and no other.
+
+    Parameters
+    ----------
+    key : tuple of two int
+        What all draws are keyed by: the seed and the restart.
+    unit : bool
+        Whether centres are of unit length.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_clusters, n_features)
+    """
+    rng = np.random.Generator(np.random.Philox(key=list(key)))
+    few, many = sample_rows(data.n_rows, data.nbytes // data.n_rows, n_clusters)
+    indices = np.sort(rng.choice(data.n_rows, many, replace=False, shuffle=False))
+    rows, weights = gathered((yield Ask(Sample(indices), "sample")))
+    nested = np.sort(rng.choice(many, few, replace=False, shuffle=False))
+    small = _sample(data, rows[nested], None if weights is None else weights[nested])
+    starts = [_converged(small, None, n_clusters, rng, unit=unit).centers for _ in range(STARTS)]
+    large = _sample(data, rows, weights)
+    best = min(starts, key=lambda start: inertia_of(large, start))
+    return _converged(large, best, n_clusters, rng, unit=unit).centers
+
+
+def _sample(data: Dataset, rows: Any, weights: Any) -> Dataset:
+    return replace(array_dataset(rows), name=data.name, weights=weights)
+
+
+def _converged(
+    data: Dataset, start: Floats | None, n_clusters: int, rng: np.random.Generator, *, unit: bool
+) -> Lloyd:
+    """Lloyd's algorithm on a sample in memory, from k-means++ where there is no start."""
+    with data.session() as session:
+        scale = data.scale(session)
+        if start is None:
+            population = Population(session.cut, data.weights)
+            seeds = kmeans_plusplus(population, scale, data.dtype, n_clusters, rng)
+            start = alone(session, seeds)
+        run = Progression(unit_rows(start) if unit else start)
+        iterations = lloyd(
+            session, scale, run, max_iter=MOST_ITERATIONS, tol=TOL, loops=not data.sparse, unit=unit
+        )
+        return alone(session, iterations)
