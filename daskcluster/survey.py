@@ -12,7 +12,10 @@ from daskcluster.plan import INTEGER_BOUNDS
 
 
 def survey(session: Session, name: str, n_rows: int, dtype: str) -> Moments:
-    """Exact moments of the data; raises `InputError` for what is not finite."""
+    """Exact moments of the data; raises `InputError` for what is not finite.
+
+    ``n_rows`` is what all rows weigh, where they have weights.
+    """
     exponent = 0
     if dtype not in INTEGER_BOUNDS or dtype == "int64":
         largest = session.reduce(Extremes(name), "range")
@@ -29,6 +32,8 @@ class Scale:
     frame: Frame
     total_squares: Fraction
     total_variance: Fraction
+    weight_unit: int = 0
+    """Weights count in units of ``2**weight_unit``."""
 
     @property
     def mean_variance(self) -> float:

@@ -161,7 +161,8 @@ def _squared_shift(new: Floats, old: Floats, scale: Scale) -> float:
 
 
 def _inertia(scale: Scale, grid: Grid, total: HardPartial, centers: Floats) -> float:
-    return exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
+    units = exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
+    return math.ldexp(units, scale.weight_unit)
 
 
 def _next_centers(scale: Scale, centers: Floats, total: HardPartial) -> Asking[tuple[Floats, int]]:
@@ -172,27 +173,34 @@ def _next_centers(scale: Scale, centers: Floats, total: HardPartial) -> Asking[t
         return exact.mean(total.sums, total.counts, grid), 0
     # As many more as there are clusters: a donor's last row is passed over.
     job = Farthest(centers, scale.frame, n_empty + len(centers))
-    sums, counts = _refill(total, (yield Ask(job, "farthest rows")), grid)
+    far_rows = yield Ask(job, "farthest rows")
+    sums, counts = _refill(total, far_rows, grid, copies=scale.weight_unit == 0)
     new, filled = centers.copy(), counts > 0
     new[filled] = exact.mean(sums[:, filled], counts[filled], grid)
     return new, n_empty
 
 
 def _refill(
-    total: HardPartial, far_rows: list[FarRow], grid: Grid
+    total: HardPartial, far_rows: list[FarRow], grid: Grid, *, copies: bool
 ) -> tuple[exact.Ints, exact.Ints]:
-    """Give each empty cluster, in order, the farthest row left, and take it from its donor."""
+    """Give each empty cluster, in order, the farthest row left, and take it from its donor.
+
+    With ``copies`` a row of weight w is w rows, of which one goes; else it goes as a whole.
+    """
     sums, counts = total.sums.copy(), total.counts.copy()
     empty = np.flatnonzero(counts == 0).tolist()
     for far in far_rows:
-        if not empty or far.distance == 0:
-            break
-        if counts[far.label] <= 1:
-            continue
-        row = exact.to_grid(far.row.astype(np.float64), grid)
-        target = empty.pop(0)
-        sums[:, target] += row
-        counts[target] += 1
-        sums[:, far.label] -= row
-        counts[far.label] -= 1
+        weight = 1 if copies else far.weight
+        for _ in range(min(far.weight, len(far_rows)) if copies else 1):
+            if not empty or far.distance == 0:
+                return exact.carry(sums), counts
+            if counts[far.label] <= weight:
+                break
+            row = exact.to_grid(far.row.astype(np.float64), grid)
+            row = exact.times(row, np.array(weight))
+            target = empty.pop(0)
+            sums[:, target] += row
+            counts[target] += weight
+            sums[:, far.label] -= row
+            counts[far.label] -= weight
     return exact.carry(sums), counts

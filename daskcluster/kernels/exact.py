@@ -47,6 +47,25 @@ def to_grid(values: Floats, grid: Grid) -> Ints:
     return limbs
 
 
+def times(limbs: Ints, factors: Ints) -> Ints:
+    """Values of shape (n_limbs, ...) times whole numbers below 2**38, exactly; carried.
+
+    The grid has room for the products.
+    """
+    if len(limbs) == 1:
+        return limbs * factors
+    out = np.zeros(np.broadcast_shapes(limbs.shape, (1, *factors.shape)), dtype=np.int64)
+    for i in range(len(limbs) - 1):
+        # Halves of 24 bits: their products stay below 2**62.
+        high = limbs[i] >> 24
+        above = high * factors
+        out[i] += (limbs[i] - (high << 24)) * factors
+        out[i] += (above & (2**24 - 1)) << 24
+        out[i + 1] += above >> 24
+    out[-1] += limbs[-1] * factors
+    return carry(out)
+
+
 def carry(limbs: Ints) -> Ints:
     """Bring all limbs but the top one into [0, 2**48), in place: one value, one representation."""
     for i in range(len(limbs) - 1):
@@ -81,16 +100,20 @@ def cluster_sums(
     signs: Ints,
     n_clusters: int,
     grid: Grid,
+    weights: Ints | None = None,
 ) -> Ints:
     """Exact sums ``S[j]`` of ``signs[i, e] * rows[i]`` wherever ``labels[i, e] == j``.
 
     Limbs of shape (n_limbs, k, d). Labels and signs have one entry a row, shape (n,), or two for
     rows that move, shape (n, 2). At most 2**14 entries, so that no 48-bit limb can overflow.
+    ``weights``, shape (n,), say how often each row counts.
     """
     # 2**14 bytes stay below 2**24 and 2**14 32-bit integers below 2**53: every partial sum is an
     # integer that the float type holds, so the sum is exact in any order.
     parts: npt.NDArray[Any]
-    if rows.dtype.itemsize == 1:
+    if weights is not None:
+        parts = times(to_grid(rows.astype(np.float64), grid), weights[:, np.newaxis])
+    elif rows.dtype.itemsize == 1:
         parts = rows.astype(np.float32)[np.newaxis]
     elif rows.dtype.kind in "iu" and grid.n_limbs == 1 and rows.dtype.itemsize <= 4:
         parts = rows.astype(np.float64)[np.newaxis]
@@ -115,9 +138,22 @@ def _selector(
     return dense
 
 
-def column_sums(values: Floats, grid: Grid) -> Ints:
+def column_sums(values: Floats, grid: Grid, weights: Ints | None = None) -> Ints:
     """Exact sums over rows of values rounded once to the grid, limbs (n_limbs, d)."""
-    return carry(to_grid(values, grid).sum(axis=1))
+    limbs = to_grid(values, grid)
+    limbs = limbs if weights is None else times(limbs, weights[:, np.newaxis])
+    return carry(limbs.sum(axis=1))
+
+
+def label_counts(
+    labels: npt.NDArray[np.integer[Any]], n_clusters: int, weights: Ints | None = None
+) -> Ints:
+    """How often each label occurs, or what its rows weigh; shape (n_clusters,)."""
+    if weights is None:
+        return np.bincount(labels, minlength=n_clusters).astype(np.int64, copy=False)
+    counts = np.zeros(n_clusters, dtype=np.int64)
+    np.add.at(counts, labels, weights)
+    return counts
 
 
 def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:

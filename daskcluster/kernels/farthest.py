@@ -26,6 +26,7 @@ class FarRow:
     """Absolute row index."""
     label: int
     row: npt.NDArray[Any]
+    weight: int = 1
 
 
 def _order(far: FarRow) -> tuple[Fraction, int]:
@@ -46,17 +47,35 @@ class Farthest:
         return Nearest(self.centers, self.frame)
 
     def step(self, batch: Batch, state: None) -> tuple[list[FarRow], None]:
+        if batch.weights is not None and not batch.weights.all():
+            return self._of_weighty(batch), None
         labels, _ = self.nearest.labels(batch.rows)
         pick = _candidates(*_distances(batch.rows, labels, self.centers), self.n_far)
         pick = _first_of_each(batch.rows, pick, self.n_far)
         if is_sparse(batch.rows):
-            return _farthest_sparse(batch, labels, self.centers, pick, self.n_far), None
-        far = sorted(_exactly(batch, labels, self.centers, pick), key=_order)[: self.n_far]
+            far = _farthest_sparse(batch, labels, self.centers, pick, self.n_far)
+        else:
+            far = sorted(_exactly(batch, labels, self.centers, pick), key=_order)[: self.n_far]
         # Copies: a view of one row would keep its whole block in memory.
-        return [replace(one, row=one.row.copy()) for one in far], None
+        return [
+            replace(one, row=one.row.copy(), weight=_weight(batch, one.index)) for one in far
+        ], None
+
+    def _of_weighty(self, batch: Batch) -> list[FarRow]:
+        """Rows of no weight are nowhere."""
+        assert batch.weights is not None
+        some = np.flatnonzero(batch.weights)
+        if not len(some):
+            return []
+        far, _ = self.step(Batch(0, batch.rows[some], weights=batch.weights[some]), None)
+        return [replace(one, index=batch.start + int(some[one.index])) for one in far]
 
     def merge(self, a: list[FarRow], b: list[FarRow]) -> list[FarRow]:
         return sorted(a + b, key=_order)[: self.n_far]
+
+
+def _weight(batch: Batch, index: int) -> int:
+    return 1 if batch.weights is None else int(batch.weights[index - batch.start])
 
 
 def _distances(rows: Rows, labels: Labels, centers: Floats) -> tuple[Floats, float]:

@@ -204,7 +204,7 @@ class Assign:
         state = None if asked is None else asked.state
         if asked is None or asked.rows is None or state is None:
             assert batch is not None
-            return self._step_all(batch.rows, state)
+            return self._step_all(batch, state)
         state.iteration = self.iteration
         if batch is None:
             return self._nothing(), state
@@ -226,16 +226,16 @@ class Assign:
                 self.nearest, batch.rows, at, asked.rows, reach,
                 state.labels, state.norms, state.gaps, state.radii, state.pairs,
             )  # fmt: skip
-        return self._moved(batch.rows, before, state.labels[asked.rows], at), state
+        return self._moved(batch, before, state.labels[asked.rows], at), state
 
-    def _step_all(self, rows: Rows, state: HardState | None) -> tuple[HardPartial, HardState]:
-        pairs = None
+    def _step_all(self, batch: Batch, state: HardState | None) -> tuple[HardPartial, HardState]:
+        pairs, rows = None, batch.rows
         if self._keeps_pairs:
             # Columns that are no centre's must never look lost.
             pairs = np.full((len(rows), pairs_width(len(self.centers))), UNKNOWN, dtype=np.float32)
         found = self._find_all(rows, state.norms if state else None, pairs)
         before = self._labels_before(rows, state, found)
-        partial = self._moved(rows, before, found.labels, None)
+        partial = self._moved(batch, before, found.labels, None)
         sketch = None if state is None else state.sketch
         if sketch is None and self.basis is not None:
             sketch = sketch_of(rows, found.norms, self.frame, self.basis)
@@ -267,11 +267,12 @@ class Assign:
         return self.nearest_before.find(rows, found.norms).labels
 
     def _moved(
-        self, rows: Rows, before: Labels | None, after: Labels, at: Indices | None
+        self, batch: Batch, before: Labels | None, after: Labels, at: Indices | None
     ) -> HardPartial:
-        k, grid = len(self.centers), self.grid
-        if not (self._by_loops and compiled.can_move(rows, grid.n_limbs)):
-            return moved(rows, before, after, k, grid, at)
+        k, grid, rows = len(self.centers), self.grid, batch.rows
+        loops = self._by_loops and batch.weights is None
+        if not (loops and compiled.can_move(rows, grid.n_limbs)):
+            return moved(rows, before, after, k, grid, at, batch.weights)
         if before is None:
             return HardPartial(*compiled.add(rows, after, k), len(after))
         picked = np.flatnonzero(before != after)
@@ -296,42 +297,51 @@ def moved(
     n_clusters: int,
     grid: Grid,
     at: Indices | None = None,
+    weights: exact.Ints | None = None,
 ) -> HardPartial:
     """Sums and counts that rows carry from the clusters ``before`` to the clusters ``after``.
 
-    Labels are those of the rows ``at`` some places, or of all.
+    Labels are those of the rows ``at`` some places, or of all; ``weights`` are of all.
     """
     sums = np.zeros((grid.n_limbs, n_clusters, rows.shape[1]), dtype=np.int64)
+    weights = weights if weights is None or at is None else weights[at]
     if before is None:
         picked, count = None, len(after)
-        counts = np.bincount(after, minlength=n_clusters)
+        counts = exact.label_counts(after, n_clusters, weights)
     else:
         picked = np.flatnonzero(before != after)
         count = len(picked)
         if not count:
             return HardPartial(sums, np.zeros(n_clusters, dtype=np.int64), 0)
-        counts = np.bincount(after[picked], minlength=n_clusters)
-        counts -= np.bincount(before[picked], minlength=n_clusters)
+        own = None if weights is None else weights[picked]
+        counts = exact.label_counts(after[picked], n_clusters, own)
+        counts -= exact.label_counts(before[picked], n_clusters, own)
     if is_sparse(rows):
-        _add_sparse(sums, rows, before, after, picked, at, grid)
-        return HardPartial(sums, counts.astype(np.int64), count)
+        _add_sparse(sums, rows, before, after, picked, at, grid, weights)
+        return HardPartial(sums, counts, count)
     for start in range(0, count, _RUN):
         run = slice(start, start + _RUN) if picked is None else picked[start : start + _RUN]
         sums += _run_sums(
             rows[run] if at is None else rows[at[run]],
             None if before is None else before[run], after[run], n_clusters, grid,
+            None if weights is None else weights[run],
         )  # fmt: skip
         exact.carry(sums)
-    return HardPartial(sums, counts.astype(np.int64), count)
+    return HardPartial(sums, counts, count)
 
 
 def _run_sums(
-    rows: Rows, before: Labels | None, after: Labels, n_clusters: int, grid: Grid
+    rows: Rows,
+    before: Labels | None,
+    after: Labels,
+    n_clusters: int,
+    grid: Grid,
+    weights: exact.Ints | None,
 ) -> exact.Ints:
     ones = np.ones(len(rows), dtype=np.int64)
     if before is None:
-        return exact.cluster_sums(rows, after, ones, n_clusters, grid)
-    return exact.cluster_sums(rows, *_twice(before, after), n_clusters, grid)
+        return exact.cluster_sums(rows, after, ones, n_clusters, grid, weights)
+    return exact.cluster_sums(rows, *_twice(before, after), n_clusters, grid, weights)
 
 
 def _add_sparse(
@@ -342,13 +352,15 @@ def _add_sparse(
     picked: Indices | None,
     at: Indices | None,
     grid: Grid,
+    weights: exact.Ints | None,
 ) -> None:
     """Add sparse rows, or those ``picked`` among them, to ``sums``, in place."""
     if before is None or picked is None:
-        add_by_cluster(sums, rows, after, np.ones(len(rows), dtype=np.int64), grid)
+        add_by_cluster(sums, rows, after, np.ones(len(rows), dtype=np.int64), grid, weights)
         return
     some = rows[picked if at is None else at[picked]]
-    add_by_cluster(sums, some, *_twice(before[picked], after[picked]), grid)
+    own = None if weights is None else weights[picked]
+    add_by_cluster(sums, some, *_twice(before[picked], after[picked]), grid, own)
 
 
 def _twice(before: Labels, after: Labels) -> tuple[Labels, exact.Ints]:

@@ -121,6 +121,7 @@ class SumMoments:
     """Reduction: column sums and sums of squares as limbs."""
 
     n_rows: int
+    """What all rows weigh; their number where each is one."""
     dtype: str
     exponent: int
     state_kind = None
@@ -129,23 +130,27 @@ class SumMoments:
         sums_grid = sum_grid(self.n_rows, self.dtype, self.exponent)
         squares_grid = square_grid(self.n_rows, self.dtype, self.exponent)
         if is_sparse(batch.rows):
-            return self._of_sparse(batch.rows, sums_grid, squares_grid), None
+            return self._of_sparse(batch, sums_grid, squares_grid), None
         total = None
         size = max((1 << 18) // batch.rows.shape[1], 1)
         for start in range(0, len(batch.rows), min(size, 1 << 14)):
-            part = batch.rows[start : start + min(size, 1 << 14)].astype(np.float64)
-            one = exact.column_sums(part, sums_grid), self._square_sums(part, squares_grid)
+            run = slice(start, start + min(size, 1 << 14))
+            part = batch.rows[run].astype(np.float64)
+            own = None if batch.weights is None else batch.weights[run]
+            squares = self._square_sums(part, squares_grid, own)
+            one = exact.column_sums(part, sums_grid, own), squares
             total = one if total is None else self.merge(total, one)
         assert total is not None
         return total, None
 
     def _of_sparse(
-        self, rows: Any, sums_grid: Grid, squares_grid: Grid
+        self, batch: Batch, sums_grid: Grid, squares_grid: Grid
     ) -> tuple[exact.Ints, exact.Ints]:
+        rows, own = batch.rows, batch.weights
         values = rows.data.astype(np.float64)
         square, error, grid = self._squares(values, squares_grid)
-        squares = column_sums(rows, square, grid) + column_sums(rows, error, grid)
-        return column_sums(rows, values, sums_grid), exact.carry(squares)
+        squares = column_sums(rows, square, grid, own) + column_sums(rows, error, grid, own)
+        return column_sums(rows, values, sums_grid, own), exact.carry(squares)
 
     def _squares(self, values: exact.Floats, grid: Grid) -> tuple[exact.Floats, exact.Floats, Grid]:
         """Squares, what they lack, and the grid, in units of ``4**exponent``."""
@@ -154,10 +159,14 @@ class SumMoments:
         grid = Grid(grid.exponent - 2 * self.exponent, grid.n_limbs)
         return *exact.two_product(unit, unit), grid
 
-    def _square_sums(self, values: exact.Floats, grid: Grid) -> exact.Ints:
+    def _square_sums(
+        self, values: exact.Floats, grid: Grid, weights: exact.Ints | None
+    ) -> exact.Ints:
         square, error, grid = self._squares(values, grid)
-        sums = exact.column_sums(square, grid)
-        return exact.carry(sums + exact.column_sums(error, grid)) if error.any() else sums
+        sums = exact.column_sums(square, grid, weights)
+        if not error.any():
+            return sums
+        return exact.carry(sums + exact.column_sums(error, grid, weights))
 
     def merge(
         self, a: tuple[exact.Ints, exact.Ints], b: tuple[exact.Ints, exact.Ints]

@@ -25,7 +25,7 @@ from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.gridsums import GridSum
 from daskcluster.kernels.responsibilities import Responsibilities, Softness, tiles
 from daskcluster.kernels.scratch import scratch
-from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.kernels.sparse import is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
 from daskcluster.plan import SPARSE_GRAIN, Grid, real_grid, small_products, soft_group, soft_rows
 
@@ -142,7 +142,7 @@ class Soften:
         self, batch: Batch, state: npt.NDArray[Any] | None
     ) -> tuple[SoftPartial, npt.NDArray[Any]]:
         if is_sparse(batch.rows):
-            return self._of_sparse(batch.start, batch.rows), np.empty(0)
+            return self._of_sparse(batch), np.empty(0)
         k, d = self.centers.shape
         n, shared = len(batch.rows), self.responsibilities
         norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
@@ -154,6 +154,8 @@ class Soften:
             if state is None:
                 norms[at] = shared.norms(tile)
             shares, own_least, own_totals = shared.of(tile, norms[at], rows, products)
+            if batch.weights is not None:
+                shares *= batch.weights[at].astype(shares.dtype).reshape(products, 1, -1)
             sums.add(_weighted(shares, tile, runs))
             weights.append(_row_sums(shares, runs))
             least[at], totals[at] = own_least.ravel(), np.ravel(own_totals)
@@ -161,12 +163,12 @@ class Soften:
         partial = SoftPartial(
             sums.limbs(),
             exact.column_sums(np.concatenate(weights), self.grids.weights),
-            self._energy(least, totals, norms, starts),
+            self._energy(least, totals, norms, starts, batch.weights),
         )
         return partial, norms
 
-    def _of_sparse(self, start: int, rows: SparseRows) -> SoftPartial:
-        k, d = self.centers.shape
+    def _of_sparse(self, batch: Batch) -> SoftPartial:
+        (k, d), start, rows = self.centers.shape, batch.start, batch.rows
         moved, shared = scaled(rows, self.frame), self.responsibilities
         sums, weights = GridSum((k, d), self.grids.sums), []
         least, totals = np.empty((2, len(rows)))
@@ -174,23 +176,34 @@ class Soften:
         for run in runs:
             part = moved[run]
             shares, own_least, own_totals = shared.of_sparse(part, rows[run])
+            if batch.weights is not None:
+                shares *= batch.weights[run]
             sums.add(np.ascontiguousarray((part.matrix().T @ shares.T).T)[np.newaxis])
             weights.append(shares.sum(axis=1))
             least[run], totals[run] = own_least.ravel(), np.ravel(own_totals)
         return SoftPartial(
             sums.limbs(),
             exact.column_sums(np.array(weights), self.grids.weights),
-            self._energy(least, totals, moved.squares(), [run.start for run in runs]),
+            self._energy(
+                least, totals, moved.squares(), [run.start for run in runs], batch.weights
+            ),
         )
 
     def _energy(
-        self, least: Floats, totals: Floats, norms: npt.NDArray[Any], starts: list[int]
+        self,
+        least: Floats,
+        totals: Floats,
+        norms: npt.NDArray[Any],
+        starts: list[int],
+        row_weights: exact.Ints | None,
     ) -> exact.Ints:
         """Of the runs that begin at some rows, as limbs."""
         if self.softness.squared:
             least += norms
         if not math.isinf(self.softness.beta):
             least -= np.log(totals, out=totals) / self.softness.stiffness(self.frame)
+        if row_weights is not None:
+            least *= row_weights
         energies = np.add.reduceat(least, starts)
         return exact.column_sums(energies[:, np.newaxis], self.grids.energy)
 
