@@ -33,7 +33,11 @@ STIFF = {"euclidean": 0.5, "sqeuclidean": 0.02}
 def expected_failures(estimator):
     """scikit-learn takes whatever has `predict_proba` and accepts sparse rows for a classifier."""
     reason = "the check asks for the tags of a classifier, which a clusterer has not"
-    return {f"check_estimator_sparse_{kind}": reason for kind in ("array", "matrix")}
+    failures = {f"check_estimator_sparse_{kind}": reason for kind in ("array", "matrix")}
+    order = "draws depend on the order of the rows, which the check changes"
+    return failures | {
+        f"check_sample_weight_equivalence_on_{kind}_data": order for kind in ("dense", "sparse")
+    }
 
 
 @parametrize_with_checks([SoftKMeans()], expected_failed_checks=expected_failures)

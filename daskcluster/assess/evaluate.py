@@ -1,5 +1,6 @@
 """All scores of a model on a store: against its classes, and those that need none."""
 
+import math
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ from daskcluster.fit import KMeans, SoftKMeans
 from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.fit.estimator import top_terms
 from daskcluster.fit.soft import energy_job, finish_energy
+from daskcluster.fit.weights import in_units
 from daskcluster.kernels import exact
 from daskcluster.kernels.softtable import SoftTable
 from daskcluster.kernels.spread import Labelling
@@ -26,6 +28,7 @@ def evaluate(
     model: KMeans | SoftKMeans,
     store: str | os.PathLike[str] | Store,
     *,
+    sample_weight: Any = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores of a model on a store; the rows are read once where they fit the memory, else twice.
@@ -33,6 +36,11 @@ def evaluate(
     For a soft model gini, nmi, homogeneity, completeness and v_measure are those of its
     responsibilities (see `metrics.soft_scores`), ari is Brouwer's; purity, fowlkes_mallows,
     contingency and the scores without classes are of the clusters of largest responsibility.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), optional
+        A row of weight w counts as w rows.
 
     Returns
     -------
@@ -44,7 +52,8 @@ def evaluate(
         each cluster, the largest weights first, where the store holds text; passes.
     """
     store = open_store(store)
-    data = store_dataset(store, with_labels=store.has_labels).mapped(model.row_map_)
+    rows = store_dataset(store, with_labels=store.has_labels)
+    data = rows.weighted(sample_weight).mapped(model.row_map_)
     n_clusters = check_features(model, data)
     names = store.info.class_names
     with assessing(data, n_clusters, progress) as session:
@@ -63,9 +72,9 @@ def evaluate(
         "inertia": _inertia(scale, job, found),
         **scores,
         **separation,
-        "contingency": None if table is None else table.tolist(),
+        "contingency": None if table is None else in_units(table, data.weight_unit).tolist(),
         "class_names": None if names is None else list(names),
-        **_soft_facts(more, soft, table),
+        **_soft_facts(more, soft, table, scale),
         "top_terms": _top_terms(model, store),
         "passes": passes,
     }
@@ -81,7 +90,8 @@ def _inertia(scale: Scale, job: Gather, found: Any) -> float:
     centers = job.labelling.centers
     assert centers is not None
     hard = found.hard
-    return exact.inertia(scale.total_squares, hard.sums, hard.counts, centers, job.grid)
+    units = exact.inertia(scale.total_squares, hard.sums, hard.counts, centers, job.grid)
+    return math.ldexp(units, scale.weight_unit)
 
 
 def _soft_jobs(
@@ -91,19 +101,19 @@ def _soft_jobs(
     if not isinstance(model, SoftKMeans):
         return []
     centers, softness = model.cluster_centers_, model.softness_
-    jobs: list[Any] = [energy_job(data.n_rows, scale, centers, softness)]
+    jobs: list[Any] = [energy_job(scale, centers, softness)]
     if n_classes:
-        jobs.append(SoftTable(centers, softness, scale.frame, data.n_rows, n_classes))
+        jobs.append(SoftTable(centers, softness, scale.frame, data.population, n_classes))
     return jobs
 
 
-def _soft_facts(jobs: list[Any], found: list[Any], table: Any) -> dict[str, Any]:
+def _soft_facts(jobs: list[Any], found: list[Any], table: Any, scale: Scale) -> dict[str, Any]:
     facts: dict[str, Any] = {"objective": None, "soft_contingency": None}
     if jobs:
-        facts["objective"] = finish_energy(jobs[0], found[0])
+        facts["objective"] = finish_energy(jobs[0], scale, found[0])
     if len(jobs) > 1 and table.any():
         shares, bonds = jobs[1].finish(found[1])
         facts |= soft_scores(shares)
         facts["ari"] = soft_adjusted_rand(bonds, table.sum(axis=0))
-        facts["soft_contingency"] = shares.tolist()
+        facts["soft_contingency"] = np.ldexp(shares, scale.weight_unit).tolist()
     return facts

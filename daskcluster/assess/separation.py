@@ -8,7 +8,7 @@ between the two, so that the data is read once.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from daskcluster.engine.lazy import is_dask_array
 from daskcluster.errors import BudgetError, InputError
 from daskcluster.fit.budget import spend_on_blocks
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
+from daskcluster.fit.weights import in_units
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
@@ -69,13 +70,13 @@ class Gather:
 
     def step(self, batch: Batch, state: None) -> tuple[Gathered, None]:
         labels, k = self.labelling.of(batch), len(self.points)
-        hard = moved(batch.rows, None, labels, k, self.grid)
+        hard = moved(batch.rows, None, labels, k, self.grid, weights=batch.weights)
         frame = self.labelling.frame
         spread = spread_sums(batch, labels, self.points, frame, self.spread_grid)
         table = None
         if self.n_classes:
             assert batch.labels is not None
-            table = contingency_table(labels, batch.labels, k, self.n_classes)
+            table = contingency_table(labels, batch.labels, k, self.n_classes, batch.weights)
         return Gathered(hard, spread, table), None
 
     def merge(self, a: Gathered, b: Gathered) -> Gathered:
@@ -92,7 +93,7 @@ def gather_of(
     points = np.broadcast_to(middle, (n_clusters, data.n_features))
     if labelling.centers is not None:
         points = frame.rows64(labelling.centers)
-    spread = distance_grid(data.n_rows, data.n_features, scale.reach)
+    spread = distance_grid(data.population, data.n_features, scale.reach)
     return Gather(labelling, np.ascontiguousarray(points), grid, spread, n_classes)
 
 
@@ -104,13 +105,15 @@ def separation_scores(
     names = ("silhouette", "calinski_harabasz", "davies_bouldin")
     if not 2 <= len(clusters.counts) < data.n_rows:
         return dict.fromkeys(names)
-    second = Separation(job.labelling, clusters, data.n_rows, scale.reach)
+    n = data.population
+    second = Separation(job.labelling, clusters, n, scale.reach, scale.weight_unit == 0)
     sums = session.reduce(second, "silhouette")
-    silhouette = exact.rounded(sums.silhouettes, second.silhouette_grid)[0] / data.n_rows
+    silhouette = exact.rounded(sums.silhouettes, second.silhouette_grid)[0] / n
+    weights = in_units(clusters.counts, scale.weight_unit)
     distances = exact.rounded(sums.distances, second.distances_grid)
     scores = (
         float(silhouette),
-        calinski_harabasz(clusters.counts, clusters.means, clusters.spreads),
+        calinski_harabasz(weights, clusters.means, clusters.spreads),
         davies_bouldin(clusters.counts, clusters.means, distances),
     )
     return dict(zip(names, scores, strict=True))
@@ -151,13 +154,14 @@ class _Labelled:
 
     def read(self, block: Block) -> Batch:
         batch: Any = self.reader.read(block)
-        return Batch(batch.start, batch.rows, self.labels[block.start : block.stop])
+        labelled: Batch = replace(batch, labels=self.labels[block.start : block.stop])
+        return labelled
 
     def identity(self) -> str:
         return self.reader.identity()
 
 
-def silhouette_score(X: Any, labels: Any) -> float:
+def silhouette_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     """Mean silhouette coefficient for squared Euclidean distance, out of core.
 
     `sklearn.metrics.silhouette_score` with ``metric='sqeuclidean'``, in two passes over the rows
@@ -169,6 +173,8 @@ def silhouette_score(X: Any, labels: Any) -> float:
         Shape (n_samples, n_features).
     labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
         Any integers.
+    sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+        A row of weight w counts as w rows.
 
     Returns
     -------
@@ -186,10 +192,10 @@ def silhouette_score(X: Any, labels: Any) -> float:
     >>> round(silhouette_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1]), 4)
     0.9876
     """
-    return _score(X, labels, "silhouette")
+    return _score(X, labels, sample_weight, "silhouette")
 
 
-def calinski_harabasz_score(X: Any, labels: Any) -> float:
+def calinski_harabasz_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     """Calinski and Harabasz' ratio of dispersions, out of core; as scikit-learn's.
 
     Parameters and errors as `silhouette_score`; more is better.
@@ -200,10 +206,10 @@ def calinski_harabasz_score(X: Any, labels: Any) -> float:
     >>> calinski_harabasz_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1])
     162.0
     """
-    return _score(X, labels, "calinski_harabasz")
+    return _score(X, labels, sample_weight, "calinski_harabasz")
 
 
-def davies_bouldin_score(X: Any, labels: Any) -> float:
+def davies_bouldin_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     """Davies and Bouldin's measure of how alike clusters are, out of core; as scikit-learn's.
 
     Parameters and errors as `silhouette_score`; less is better.
@@ -214,14 +220,14 @@ def davies_bouldin_score(X: Any, labels: Any) -> float:
     >>> round(davies_bouldin_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1]), 4)
     0.1111
     """
-    return _score(X, labels, "davies_bouldin")
+    return _score(X, labels, sample_weight, "davies_bouldin")
 
 
-def _score(X: Any, labels: Any, name: str) -> float:
+def _score(X: Any, labels: Any, sample_weight: Any, name: str) -> float:
     if is_array_like(X):
-        return _score_of(array_dataset(_rows(X)), labels, name)
+        return _score_of(array_dataset(_rows(X)), labels, sample_weight, name)
     with dataset(X) as data:
-        return _score_of(data, labels, name)
+        return _score_of(data, labels, sample_weight, name)
 
 
 def _rows(X: Any) -> npt.NDArray[Any]:
@@ -231,14 +237,14 @@ def _rows(X: Any) -> npt.NDArray[Any]:
     return rows
 
 
-def _score_of(data: Dataset, labels: Any, name: str) -> float:
+def _score_of(data: Dataset, labels: Any, sample_weight: Any, name: str) -> float:
     codes, n_clusters = _codes(labels, data)
     if not 2 <= n_clusters < data.n_rows:
         raise InputError(
             f"{n_clusters} clusters of {data.n_rows} rows: a score needs at least 2 clusters, and "
             "fewer than rows"
         )
-    data = Dataset(**(vars(data) | {"reader": _Labelled(data.reader, codes)}))
+    data = replace(data, reader=_Labelled(data.reader, codes)).weighted(sample_weight)
     with assessing(data, n_clusters) as session:
         scale = data.scale(session)
         job = gather_of(data, scale, Labelling(None, scale.frame), n_clusters)

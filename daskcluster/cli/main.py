@@ -26,6 +26,7 @@ from daskcluster.engine import parse_bytes
 from daskcluster.errors import DaskClusterError, InputError, Stopped
 from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
 from daskcluster.fit.kmeans import ALGORITHMS
+from daskcluster.fit.model import is_model_folder
 from daskcluster.fit.options import INITS
 from daskcluster.fit.softkmeans import PRECISIONS
 
@@ -93,9 +94,10 @@ def info(path: str, output: Output) -> None:
 @click.option("--standardize", is_flag=True, help="Columns of mean 0 and standard deviation 1.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="With --soft; default auto.")
 @click.option(
-    "--init", default="k-means++", show_default=True, metavar="NAME|FILE.npy",
-    help=f"{' or '.join(INITS)}, or a file of centres.",
+    "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
+    help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
 )  # fmt: skip
+@click.option("--weights", metavar="FILE.npy", help="A row of weight w counts as w rows.")
 @click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
 @click.option(
     "--max-iter", type=click.IntRange(1), default=300, show_default=True,
@@ -127,6 +129,7 @@ def fit(
     init: str,
     n_init: int | None,
     seed: int | None,
+    weights: str | None,
     overwrite: bool,
     resume: bool,
     **options: Any,
@@ -140,14 +143,16 @@ def fit(
     Example:
       daskcluster fit mnist.zarr model --k 10 --seed 0 --workers 2
       daskcluster fit mnist.zarr soft --k 10 --soft --beta 0.1 --max-iter 100
+      daskcluster fit more.zarr again --k 10 --init model
     """
     if options["memory_budget"] is not None:
         parse_bytes(options["memory_budget"])
     kind = _kind(options)
     estimator = kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
     fitted = fit_model(
-        estimator, store, model, resume=resume, overwrite=overwrite, progress=output.progress
-    )
+        estimator, store, model, resume=resume, overwrite=overwrite, progress=output.progress,
+        sample_weight=None if weights is None else load_array("--weights", weights, "weights"),
+    )  # fmt: skip
     facts = fit_facts(fitted)
     output.result(facts, fit_lines(facts, model))
 
@@ -187,16 +192,20 @@ def predict(
 @cli.command(name="evaluate")
 @click.argument("model")
 @click.argument("store")
+@click.option("--weights", metavar="FILE.npy", help="A row of weight w counts as w rows.")
 @printing
 @running
-def evaluate_(model: str, store: str, output: Output) -> None:
+def evaluate_(model: str, store: str, weights: str | None, output: Output) -> None:
     """Score MODEL on STORE, against its labels where it has some.
 
     \b
     Example:
       daskcluster evaluate model mnist.zarr --json
     """
-    facts = evaluate(load_model(model), store, progress=output.progress)
+    sample_weight = None if weights is None else load_array("--weights", weights, "weights")
+    facts = evaluate(
+        load_model(model), store, sample_weight=sample_weight, progress=output.progress
+    )
     output.result(facts, evaluate_lines(facts))
 
 
@@ -217,14 +226,21 @@ def _kind(options: dict[str, Any]) -> type[Any]:
 def _init(init: str) -> Any:
     if init in INITS:
         return init
-    if not init.endswith(".npy"):
+    if init.endswith(".npy"):
+        return load_array("--init", init, "centres")
+    if not is_model_folder(init):
         raise InputError(
-            f"--init {init}: give one of {', '.join(INITS)}, or a .npy file of centres"
+            f"--init {init}: give one of {', '.join(INITS)}, a .npy file of centres, or a model"
         )
+    return load_model(init).cluster_centers_
+
+
+def load_array(option: str, path: str, what: str) -> Any:
+    """An array in a file that an option names."""
     try:
-        return np.load(init, allow_pickle=False)
+        return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"--init {init} cannot be read as centres: {error}") from error
+        raise InputError(f"{option} {path} cannot be read as {what}: {error}") from error
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:

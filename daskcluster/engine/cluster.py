@@ -2,7 +2,7 @@
 
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -13,9 +13,17 @@ from distributed.comm import CommClosedError
 from daskcluster.engine import members
 from daskcluster.engine.aside import aside, give_up
 from daskcluster.engine.members import Members
+from daskcluster.engine.memory import Forgotten
 from daskcluster.engine.protocols import Reduction
 from daskcluster.engine.stopping import Stop
-from daskcluster.engine.tasks import Outcome, Taker, Work, merge_outcomes, run_partition
+from daskcluster.engine.tasks import (
+    OpenedReader,
+    Outcome,
+    Taker,
+    Work,
+    merge_outcomes,
+    run_partition,
+)
 from daskcluster.errors import ClusterLost, EngineError, InputError, Stopped
 from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
@@ -213,7 +221,10 @@ class ClusterBackend:
         self._wait(list(pending))
         done = [future for future in pending if future.done()]
         finished = {f: pending.pop(f) for f in done if f.status == "finished"}
-        todo = [self._again(step, pending.pop(f), _reason(f)) for f in done if f not in finished]
+        reasons = {future: _reason(future) for future in done if future not in finished}
+        if any(isinstance(reason, Forgotten) for reason in reasons.values()):
+            self._members.open_again(step.work)
+        todo = [self._again(step, pending.pop(f), reason) for f, reason in reasons.items()]
         if pending and self._members.look_if_due(step.work):
             todo += self._orphans(step, pending)
         return finished, todo
@@ -298,8 +309,11 @@ class ClusterBackend:
         ]
 
     def _submit(self, step: _Pass, attempt: _Attempt) -> Future:
+        work = step.work
+        if getattr(work.reader, "heavy", False):
+            work = replace(work, reader=OpenedReader(work.reader.token))
         return self._client.submit(
-            run_partition, step.work, self._job(step), attempt.part,
+            run_partition, work, self._job(step), attempt.part,
             key=self._key(step, step.title), workers=[attempt.owner], allow_other_workers=False,
             pure=False,
         )  # fmt: skip
@@ -343,6 +357,6 @@ def _reason(future: Future) -> BaseException:
     if future.status in ("cancelled", "lost"):
         return CancelledError(future.key)
     error: BaseException = future.exception()
-    if isinstance(error, _LOST):
+    if isinstance(error, (*_LOST, Forgotten)):
         return error
     raise error

@@ -64,6 +64,11 @@ class Members:
         self.memory_limit = min(limits, default=int(MEMORY_LIMIT))
         self._looked = time.monotonic()
 
+    def open_again(self, work: Work) -> None:
+        """Set all workers up once more: one of them has forgotten what it had open."""
+        self._opened.clear()
+        self.look(work)
+
     def wait(self, work: Work, *, at_start: bool = False) -> None:
         """Look until a worker is there.
 

@@ -21,6 +21,10 @@ StateKey = tuple[str, str, int]
 BlockKey = tuple[str, int, int]
 
 
+class Forgotten(Exception):  # noqa: N818 - the driver opens the reader again
+    """A reader that was open here is no longer."""
+
+
 class ProcessMemory:
     """States, decoded blocks and opened readers of one process, for all its runs."""
 
@@ -35,9 +39,14 @@ class ProcessMemory:
         self._ended: deque[str] = deque(maxlen=_ENDED_REMEMBERED)
         self._janitor: threading.Thread | None = None
 
-    def open_run(self, run: str, reader: Reader) -> Reader:
-        """Note that ``run`` reads through ``reader``; returns the one already open here."""
+    def open_run(self, run: str, reader: Reader, *, known: bool = False) -> Reader:
+        """Note that ``run`` reads through ``reader``; returns the one already open here.
+
+        One that should be ``known`` and is not raises `Forgotten`.
+        """
         with self._lock:
+            if known and reader.token not in self._readers:
+                raise Forgotten(reader.token)
             if run in self._ended:  # a late attempt would open it for ever
                 raise RuntimeError(f"run {run} has ended")
             self._runs[run] = reader.token

@@ -24,7 +24,8 @@ class Reader(Protocol):
     """Reads rows; picklable, and cheap to send: it opens its data where it is used.
 
     One for which every block on its way costs more than the block says so in an attribute
-    ``most_ahead``: so many are read before they are needed, at most.
+    ``most_ahead``: so many are read before they are needed, at most. One that is not cheap to send
+    says so in an attribute ``heavy``: it is sent once to each worker, and not with every task.
     """
 
     @property

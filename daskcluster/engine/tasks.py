@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from daskcluster.engine.blas import BLAS
-from daskcluster.engine.memory import MEMORY
+from daskcluster.engine.memory import MEMORY, Forgotten
 from daskcluster.engine.protocols import Reader, Reduction, Rows
 from daskcluster.plan import Block, Partition
 
@@ -34,6 +34,20 @@ class Work:
     """Blocks that a task may have read, or be reading, before it needs them."""
     share: float = 0.0
     """The part of the data that the budgets hold: of each block so many rows, where below 1."""
+
+
+@dataclass(frozen=True)
+class OpenedReader:
+    """Stands in a task for a heavy reader that its worker has opened already."""
+
+    token: str
+    in_memory = False
+
+    def read(self, block: Block) -> Rows:
+        raise Forgotten(self.token)
+
+    def identity(self) -> str:
+        raise Forgotten(self.token)
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ def versions() -> dict[str, str]:
 
 def open_here(work: Work) -> Reader:
     """Set this process up for a run, if it is not yet: open the data, limit BLAS."""
-    reader = MEMORY.open_run(work.run, work.reader)
+    reader = MEMORY.open_run(work.run, work.reader, known=isinstance(work.reader, OpenedReader))
     BLAS.acquire(work.run)
     return reader
 

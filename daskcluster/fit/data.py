@@ -1,5 +1,6 @@
 """What a fit may be given, and how its rows are read."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -8,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from daskcluster.convert.blocks import convert_sparse_dask, is_sparse_dask
 from daskcluster.engine import Progress, Reader, Session
 from daskcluster.engine.lazy import is_dask_array, temporary_directory
 from daskcluster.errors import InputError
+from daskcluster.fit.weights import Whole, whole_weights
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import Moments
 from daskcluster.kernels.rowmaps import RowMap
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.plan import (
+    MOST_READ_AHEAD,
     SPARSE_GRAIN,
     Block,
     Cut,
@@ -72,8 +76,37 @@ class MappedReader:
         return f"{self.reader.token}|{self.map.token}"
 
     def read(self, block: Block) -> Batch:
-        batch = self.reader.read(block)
-        return Batch(batch.start, self.map(batch.rows), batch.labels)
+        batch: Batch = self.reader.read(block)
+        return replace(batch, rows=self.map(batch.rows))
+
+    def identity(self) -> str:
+        return str(self.reader.identity())
+
+
+@dataclass(frozen=True)
+class WeightedReader:
+    """Rows of a reader, each with its weight."""
+
+    reader: Any
+    weights: Whole
+
+    heavy = True
+
+    @property
+    def in_memory(self) -> bool:
+        return bool(self.reader.in_memory)
+
+    @property
+    def most_ahead(self) -> int:
+        return int(getattr(self.reader, "most_ahead", MOST_READ_AHEAD))
+
+    @cached_property
+    def token(self) -> str:
+        return f"{self.reader.token}|{hashlib.sha256(self.weights.tobytes()).hexdigest()[:16]}"
+
+    def read(self, block: Block) -> Batch:
+        batch: Batch = self.reader.read(block)
+        return replace(batch, weights=self.weights[block.start : block.stop])
 
     def identity(self) -> str:
         return str(self.reader.identity())
@@ -98,8 +131,10 @@ class Dataset:
     """Elements that sparse rows hold; None for dense ones."""
     store: Store | None = None
     """What the rows are read from, where it is a sealed store."""
-    weights: npt.NDArray[np.int64] | None = None
+    weights: Whole | None = None
     """How many rows each stands for, shape (n_rows,); None for one each."""
+    weight_unit: int = 0
+    """Weights count in units of ``2**weight_unit``."""
 
     @property
     def nbytes(self) -> int:
@@ -121,10 +156,29 @@ class Dataset:
         """Whether blocks hold `SparseRows`."""
         return self.stored is not None
 
+    @property
+    def population(self) -> int:
+        """What all rows weigh, in units; their number where they have no weights."""
+        return self.n_rows if self.weights is None else int(self.weights.sum())
+
+    def weighted(self, sample_weight: Any) -> "Dataset":
+        """The same rows, each as often as it weighs; see `weights.whole_weights`."""
+        return self.weighing(*whole_weights(sample_weight, self.n_rows, self.name))
+
+    def weighing(self, weights: Whole | None, unit: int) -> "Dataset":
+        """The same with weights in units of ``2**unit``."""
+        if weights is None:
+            return self
+        reader = WeightedReader(self.reader, weights)
+        return replace(self, reader=reader, weights=weights, weight_unit=unit, moments=None)
+
     def mapped(self, rows: RowMap | None) -> "Dataset":
         """The same rows, mapped; those in memory at once, all others as they are read."""
         if rows is None:
             return self
+        if isinstance(self.reader, WeightedReader):
+            plain = replace(self, reader=self.reader.reader, weights=None, weight_unit=0)
+            return plain.mapped(rows).weighing(self.weights, self.weight_unit)
         if isinstance(self.reader, ArrayReader):
             return replace(array_dataset(rows(self.reader.array)), name=self.name)
         return replace(
@@ -137,11 +191,12 @@ class Dataset:
 
     def known_moments(self, session: Session) -> Moments:
         """The moments, found in a counted pass where the store does not have them."""
-        return self.moments or survey(session, self.name, self.n_rows, self.dtype)
+        return self.moments or survey(session, self.name, self.population, self.dtype)
 
     def scale(self, session: Session) -> Scale:
         """What the moments say of the data's size and place."""
-        return scale_of(self.known_moments(session), sparse=self.sparse)
+        scale = scale_of(self.known_moments(session), sparse=self.sparse)
+        return replace(scale, weight_unit=self.weight_unit)
 
 
 def is_array_like(X: Any) -> bool:

@@ -3,7 +3,8 @@
 import numbers
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeGuard
 
@@ -27,6 +28,7 @@ from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like,
 from daskcluster.fit.model import model_folder, write_model
 from daskcluster.fit.options import INITS, Options
 from daskcluster.fit.run import Fit, run_fit
+from daskcluster.fit.weights import in_units
 from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.kernels.rowmaps import Mapped, RowMap, Standardized, UnitLength
 from daskcluster.kernels.sparse import SparseRows
@@ -51,7 +53,14 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     _arrays: ClassVar[dict[str, str]] = {"cluster_sizes_": "int64"}
     """Attributes of a number a cluster, and their types."""
 
-    def fit(self, X: Any, y: Any = None, *, progress: Progress | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Self:
         """Compute the clusters of ``X``.
 
         Parameters
@@ -60,21 +69,32 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             Shape (n_samples, n_features). Arrays are fitted on this process's threads, all else on
             the active Dask client where there is one.
         y : ignored
+        sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+            A row of weight w counts as w rows. Weights that are no whole numbers are rounded to
+            2**-37 of the largest, or 2**-52 times the number of rows.
         progress : Progress, optional
             Told of every iteration; takes the place of ``verbose``.
         """
-        return self._fit(X, progress, None)
+        return self._fit(X, progress, None, sample_weight)
 
-    def _fit(self, X: Any, progress: Progress | None, trail: Checkpoint | None) -> Self:
+    def _fit(
+        self,
+        X: Any,
+        progress: Progress | None,
+        trail: Checkpoint | None,
+        sample_weight: Any = None,
+    ) -> Self:
         options = self._options(X, None if trail is None else trail.seed)
         progress = progress or (TextLine() if self.verbose else None)
         if is_array_like(X):
             X = self._validated(X, reset=True)
-            return self._adopt(self._prepared(array_dataset(X)), X, options, progress, trail)
+            data = self._prepared(array_dataset(X).weighted(sample_weight))
+            return self._adopt(data, X, options, progress, trail)
         with dataset(X, progress) as data:
             self.n_features_in_ = data.n_features
             self.__dict__.pop("feature_names_in_", None)
-            found = self._adopt(self._prepared(data), X, options, progress, trail)
+            rows = self._prepared(data.weighted(sample_weight))
+            found = self._adopt(rows, X, options, progress, trail)
             self._adopt_store(data)
             return found
 
@@ -111,7 +131,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.inertia_ = best.inertia
         self.n_iter_ = best.n_iter
         self.converged_ = best.converged
-        self.cluster_sizes_ = best.cluster_sizes
+        self.cluster_sizes_ = in_units(best.cluster_sizes, data.weight_unit)
         self.history_ = best.history
         self.passes_ = fit.passes
         self.seconds_ = fit.seconds
@@ -191,6 +211,16 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             return map_rows(X, function, dtype, width)
         data = view(X)
         return lazy_rows(data.reader, recut(data), function, dtype, width)
+
+    @contextmanager
+    def _rows_of(self, X: Any, sample_weight: Any) -> Iterator[Dataset]:
+        """The rows as they were clustered, with their weights."""
+        X = self._checked(X)
+        if in_memory(X):
+            yield array_dataset(X).weighted(sample_weight).mapped(self.row_map_)
+            return
+        with dataset(X) as data:
+            yield data.weighted(sample_weight).mapped(self.row_map_)
 
     def _checked(self, X: Any) -> Any:
         """``X`` with the number of features that was fitted."""

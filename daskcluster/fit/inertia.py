@@ -1,5 +1,7 @@
 """The inertia of any rows against given centres."""
 
+import math
+
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
@@ -13,4 +15,5 @@ def inertia_of(data: Dataset, centers: Floats) -> float:
         grid = scale.moments.sum_grid
         job = Assign(centers, None, 0, scale.frame, grid, state_kind=None)
         total = session.reduce(job, "inertia")
-    return exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
+    units = exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
+    return math.ldexp(units, scale.weight_unit)

@@ -3,8 +3,7 @@
 from typing import Any
 
 from daskcluster.errors import InputError
-from daskcluster.fit.data import array_dataset, dataset
-from daskcluster.fit.estimator import Clusterer, in_memory, one_of
+from daskcluster.fit.estimator import Clusterer, one_of
 from daskcluster.fit.inertia import inertia_of
 from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit
@@ -120,13 +119,10 @@ class KMeans(Clusterer):
         self.warm_start = warm_start
         self.memory_budget = memory_budget
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the inertia of ``X`` against the fitted centres, in exact arithmetic."""
-        X = self._checked(X)
-        if in_memory(X):
-            return -inertia_of(array_dataset(X).mapped(self.row_map_), self.cluster_centers_)
-        with dataset(X) as data:
-            return -inertia_of(data.mapped(self.row_map_), self.cluster_centers_)
+        with self._rows_of(X, sample_weight) as data:
+            return -inertia_of(data, self.cluster_centers_)
 
     def _options(self, X: Any, seed: int | None) -> Options:
         algorithm = one_of("algorithm", self.algorithm, ALGORITHMS)

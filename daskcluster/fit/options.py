@@ -51,6 +51,8 @@ def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[st
     moments = scale.moments
     content = None if data.build else _digest(moments.sums, moments.squares)
     rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
+    if data.weights is not None:
+        rows["weights"] = _digest(data.weights, np.int64(data.weight_unit))
     plain = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "restart"}
     plain = {name: value for name, value in plain.items() if value is not None}
     if options.beta is not None:

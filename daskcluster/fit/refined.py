@@ -53,7 +53,7 @@ def refined_start(
 
 
 def _sample(data: Dataset, rows: Any, weights: Any) -> Dataset:
-    return replace(array_dataset(rows), name=data.name, weights=weights)
+    return replace(array_dataset(rows), name=data.name).weighing(weights, data.weight_unit)
 
 
 def _converged(

@@ -101,7 +101,7 @@ def _precision(shared: Shared, options: Options, centers: Floats) -> Asking[str]
         return options.precision
     return (
         yield from choose_precision(
-            shared.session.cut, shared.scale, centers, options.beta, options.metric, sparse=sparse
+            shared.scale, centers, options.beta, options.metric, sparse=sparse
         )
     )
 

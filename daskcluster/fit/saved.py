@@ -25,6 +25,7 @@ def fit_model(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    sample_weight: Any = None,
 ) -> Any:
     """Fit and save, with a checkpoint on the way, so that nothing is lost when the fit is killed.
 
@@ -42,6 +43,8 @@ def fit_model(
     overwrite : bool
         Replace a model, or a fit that did not end. The model stays until the new one is whole.
     progress : Progress, optional
+    sample_weight : array-like, optional
+        As in `KMeans.fit`.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def fit_model(
         finished = finished_fit(folder) if resume and not overwrite else None
         trail = Checkpoint(folder, resume=resume, finished=finished)
         try:
-            fitted = estimator._fit(X, progress, trail)
+            fitted = estimator._fit(X, progress, trail, sample_weight)
         except Finished:
             return load_model(path)
         fitted._save(folder)
@@ -128,7 +131,9 @@ def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
         if getattr(model, name).shape != (fitted["n_features_in_"],):
             raise ModelError(f"{folder}: {name} is of other features than the centres; fit again")
     for name, dtype in kind._arrays.items():
-        setattr(model, name, np.array(fitted[name], dtype=dtype))
+        # Weights that are no whole numbers add up to floats.
+        real = any(isinstance(value, float) for value in fitted[name])
+        setattr(model, name, np.array(fitted[name], dtype="float64" if real else dtype))
         if getattr(model, name).shape != (len(centers),):
             raise ModelError(f"{folder}: {name} is of other clusters than the centres; fit again")
     model.sample_shape_ = None if shape is None else tuple(shape)

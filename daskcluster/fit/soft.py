@@ -23,7 +23,6 @@ from daskcluster.kernels.soft import (
     soft_grids,
 )
 from daskcluster.kernels.together import Together
-from daskcluster.plan import Cut
 from daskcluster.survey import Scale
 
 # One float32 step may lead so far from a float64 step, in proportion to the centres.
@@ -72,32 +71,32 @@ class SoftProgression:
 
 
 def choose_precision(
-    cut: Cut, scale: Scale, centers: Floats, beta: float, metric: str, *, sparse: bool
+    scale: Scale, centers: Floats, beta: float, metric: str, *, sparse: bool
 ) -> Asking[str]:
     """float32 where it serves the first rows' first step as well as float64."""
     if math.isinf(beta) or sparse:
         return "float64"
-    grids = _grids(cut, scale, centers, Softness(beta, metric))
+    grids = _grids(scale, centers, Softness(beta, metric))
     job = Agreement(centers, beta, metric, scale.frame, grids)
     lost: float = yield Ask(job, "precision", [0])
     return "float32" if lost <= TOLERATED else "float64"
 
 
-def _grids(cut: Cut, scale: Scale, centers: Floats, softness: Softness) -> SoftGrids:
+def _grids(scale: Scale, centers: Floats, softness: Softness) -> SoftGrids:
     k, d = centers.shape
-    return soft_grids(cut.n_rows, d, k, scale.reach, softness, scale.frame)
+    return soft_grids(scale.moments.n_rows, d, k, scale.reach, softness, scale.frame)
 
 
-def energy_job(n_rows: int, scale: Scale, centers: Floats, softness: Softness) -> Soften:
+def energy_job(scale: Scale, centers: Floats, softness: Softness) -> Soften:
     """One pass without state, from which `finish_energy` makes the free energy."""
-    k, d = centers.shape
-    grids = soft_grids(n_rows, d, k, scale.reach, softness, scale.frame)
+    grids = _grids(scale, centers, softness)
     return Soften(centers, softness, scale.frame, grids, None)
 
 
-def finish_energy(job: Soften, total: SoftPartial) -> float:
+def finish_energy(job: Soften, scale: Scale, total: SoftPartial) -> float:
     """The free energy of all rows, in units of the data."""
-    return free_energy(total, job.softness, job.grids, job.frame)
+    energy = free_energy(total, job.softness, job.grids, job.frame)
+    return math.ldexp(energy, scale.weight_unit)
 
 
 def soften(
@@ -116,7 +115,7 @@ def soften(
     With ``tol=0`` only centres that repeat stop it. ``keep`` is given the state after every
     iteration; ``about`` is told with every one, where runs take turns.
     """
-    grids = _grids(session.cut, scale, run.centers, softness)
+    grids = _grids(scale, run.centers, softness)
     while len(run.history) < max_iter and not run.converged:
         job = Soften(run.centers, softness, scale.frame, grids)
         total = yield Ask(job, f"iteration {len(run.history) + 1}")
@@ -124,7 +123,7 @@ def soften(
         shift = _shift(new, run.centers, scale)
         run.history.append({
             "iteration": len(run.history) + 1,
-            "objective": free_energy(total, softness, grids, scale.frame),
+            "objective": finish_energy(job, scale, total),
             "shift": shift,
             "passes": session.passes,
         })  # fmt: skip
@@ -133,21 +132,22 @@ def soften(
         session.progress.event("iteration", (about or {}) | run.history[-1])
         if keep is not None:
             keep(run.to_state())
-    return (yield from settle(session.cut, scale, run, softness))
+    return (yield from settle(scale, run, softness))
 
 
-def settle(cut: Cut, scale: Scale, run: SoftProgression, softness: Softness) -> Asking[SoftFit]:
+def settle(scale: Scale, run: SoftProgression, softness: Softness) -> Asking[SoftFit]:
     """One pass that makes all that is said of the rows belong to the last centres."""
-    grids = _grids(cut, scale, run.centers, softness)
+    grids = _grids(scale, run.centers, softness)
     soft = Soften(run.centers, softness, scale.frame, grids, None)
     grid = scale.moments.sum_grid
     hard = Assign(run.centers, None, 0, scale.frame, grid, state_kind=None)
     total, found = yield Ask(Together((soft, hard)), "labels")
+    inertia = exact.inertia(scale.total_squares, found.sums, found.counts, run.centers, grid)
     return SoftFit(
         run.centers,
-        free_energy(total, softness, grids, scale.frame),
-        exact.inertia(scale.total_squares, found.sums, found.counts, run.centers, grid),
-        _weights(total, grids),
+        finish_energy(soft, scale, total),
+        math.ldexp(inertia, scale.weight_unit),
+        np.ldexp(exact.rounded(total.weights, grids.weights), scale.weight_unit),
         len(run.history),
         run.converged,
         found.counts,
@@ -161,12 +161,8 @@ def objective_of(data: Dataset, centers: Floats, softness: Softness) -> float:
     with data.session() as session:
         session.recut(data.aligned(len(centers)))
         scale = data.scale(session)
-        job = energy_job(data.n_rows, scale, centers, softness)
-        return finish_energy(job, session.reduce(job, "objective"))
-
-
-def _weights(total: SoftPartial, grids: SoftGrids) -> Floats:
-    return exact.rounded(total.weights, grids.weights)
+        job = energy_job(scale, centers, softness)
+        return finish_energy(job, scale, session.reduce(job, "objective"))
 
 
 def _shift(new: Floats, old: Floats, scale: Scale) -> float:

@@ -3,8 +3,8 @@
 from typing import Any, ClassVar
 
 from daskcluster.errors import InputError
-from daskcluster.fit.data import Dataset, array_dataset, dataset
-from daskcluster.fit.estimator import Clusterer, in_memory, is_number, one_of
+from daskcluster.fit.data import Dataset
+from daskcluster.fit.estimator import Clusterer, is_number, one_of
 from daskcluster.fit.options import Options
 from daskcluster.fit.run import Fit
 from daskcluster.fit.soft import SoftFit, objective_of
@@ -153,14 +153,9 @@ class SoftKMeans(Clusterer):
         """Blocks of whole runs of rows, which one product covers."""
         return data.aligned(len(self.cluster_centers_))
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the free energy of ``X`` for the fitted centres."""
-        X = self._checked(X)
-        if in_memory(X):
-            data = array_dataset(X).mapped(self.row_map_)
-            return -objective_of(data, self.cluster_centers_, self.softness_)
-        with dataset(X) as rows:
-            data = rows.mapped(self.row_map_)
+        with self._rows_of(X, sample_weight) as data:
             return -objective_of(data, self.cluster_centers_, self.softness_)
 
     @property

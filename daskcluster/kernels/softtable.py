@@ -24,6 +24,7 @@ class SoftTable:
     softness: Softness
     frame: Frame
     n_rows: int
+    """What all rows weigh."""
     n_classes: int
     state_kind = None
 
@@ -44,6 +45,8 @@ class SoftTable:
             shares = self.responsibilities.of_rows(batch.rows[run])
             shares = shares.transpose(1, 0, 2).reshape(k, -1).astype(np.float64)
             lengths = np.sqrt(np.einsum("ij,ij->j", shares, shares))
+            if batch.weights is not None:
+                shares *= batch.weights[run]
             classes = batch.labels[run][:, np.newaxis] == np.arange(self.n_classes)
             tables = np.stack([shares, shares / lengths]) @ classes.astype(np.float64)
             total += exact.to_grid(tables, self.grid)

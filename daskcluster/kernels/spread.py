@@ -67,9 +67,16 @@ def distance_grid(n_rows: int, n_features: int, reach: int) -> Grid:
     return real_grid(n_rows, 2 * (reach + 1) + n_features.bit_length())
 
 
-def sums_by_label(values: Floats, labels: Labels, n_clusters: int, grid: Grid) -> exact.Ints:
+def sums_by_label(
+    values: Floats,
+    labels: Labels,
+    n_clusters: int,
+    grid: Grid,
+    weights: exact.Ints | None = None,
+) -> exact.Ints:
     """Exact sums of numbers, each rounded once to a grid, by cluster: limbs (2, n_clusters)."""
     limbs = exact.to_grid(values, grid)
+    limbs = limbs if weights is None else exact.times(limbs, weights)
     sums = np.zeros((len(limbs), n_clusters), dtype=np.int64)
     for limb, into in zip(limbs, sums, strict=True):
         np.add.at(into, labels, limb)
@@ -84,8 +91,12 @@ def spread_sums(
     total = np.zeros((2, k), dtype=np.int64)
     for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
         squares = own_squares(batch.rows[run], labels[run], points, frame)
-        total += sums_by_label(squares, labels[run], k, grid)
+        total += sums_by_label(squares, labels[run], k, grid, _of_run(batch, run))
     return exact.carry(total)
+
+
+def _of_run(batch: Batch, run: slice) -> exact.Ints | None:
+    return None if batch.weights is None else batch.weights[run]
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class Clusters:
     codes: npt.NDArray[np.int32]
     """Their places among these clusters by label, shape (n_labels,); -1 for those without rows."""
     counts: exact.Ints
-    """Shape (n_clusters,)."""
+    """What the rows of each weigh, shape (n_clusters,)."""
     means: Floats
     """Shape (n_clusters, n_features)."""
     spreads: Floats
@@ -122,7 +133,10 @@ class Separation:
     labelling: Labelling
     clusters: Clusters
     n_rows: int
+    """What all rows weigh."""
     reach: int
+    copies: bool = True
+    """Whether a row of weight w is w rows, of which the others are neighbours of each."""
     state_kind = None
 
     @property
@@ -137,26 +151,32 @@ class Separation:
     def step(self, batch: Batch, state: None) -> tuple[SeparationPartial, None]:
         k = len(self.clusters.means)
         labels = self.clusters.codes[self.labelling.of(batch)]
+        if batch.weights is not None:
+            labels = np.maximum(labels, 0)  # only rows of no weight are in clusters of none
         silhouettes = np.zeros((2, 1), dtype=np.int64)
         distances = np.zeros((2, k), dtype=np.int64)
         for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
             rows, own = batch.rows[run], labels[run]
             squares = own_squares(rows, own, self.clusters.means, self.labelling.frame)
-            found = self._silhouettes(rows, own, squares)
-            silhouettes += exact.column_sums(found[:, np.newaxis], self.silhouette_grid)
-            distances += sums_by_label(np.sqrt(squares), own, k, self.distances_grid)
+            weights = _of_run(batch, run)
+            found = self._silhouettes(rows, own, squares, weights)[:, np.newaxis]
+            silhouettes += exact.column_sums(found, self.silhouette_grid, weights)
+            distances += sums_by_label(np.sqrt(squares), own, k, self.distances_grid, weights)
         return SeparationPartial(exact.carry(silhouettes), exact.carry(distances)), None
 
-    def _silhouettes(self, rows: Rows, own: Labels, squares: Floats) -> Floats:
+    def _silhouettes(
+        self, rows: Rows, own: Labels, squares: Floats, weights: exact.Ints | None
+    ) -> Floats:
         clusters, at = self.clusters, np.arange(len(rows))
         others = self._from_clusters(rows)
         others[own, at] = np.inf
         between = others.min(axis=0)
         n = clusters.counts[own]
-        within = (squares + clusters.spreads[own]) * n / np.maximum(n - 1, 1)
+        itself = 1 if self.copies or weights is None else weights
+        within = (squares + clusters.spreads[own]) * n / np.maximum(n - itself, 1)
         larger = np.maximum(within, between)
         # As in scikit-learn: where all distances are 0, and for a cluster of one row.
-        known = (n > 1) & (larger > 0)
+        known = (n > itself) & (larger > 0)
         return np.where(known, (between - within) / np.where(larger > 0, larger, 1), 0.0)
 
     def _from_clusters(self, rows: Rows) -> Floats:

@@ -12,7 +12,11 @@ UNKNOWN_CLASS = -1
 
 
 def contingency_table(
-    labels: ArrayLike, classes: ArrayLike, n_clusters: int, n_classes: int
+    labels: ArrayLike,
+    classes: ArrayLike,
+    n_clusters: int,
+    n_classes: int,
+    weights: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Count one block's rows by cluster and class, over declared ranges.
 
@@ -28,6 +32,8 @@ def contingency_table(
         unknown class are left out.
     n_clusters, n_classes : int
         The declared ranges, at least 0.
+    weights : int64 ndarray of shape (n_rows,), optional
+        How often each row counts.
 
     Returns
     -------
@@ -51,8 +57,12 @@ def contingency_table(
     _check_same_length(clusters, true)
     known = true != UNKNOWN_CLASS
     cells = clusters[known] * n_classes + true[known]
-    counts = np.bincount(cells, minlength=n_clusters * n_classes)
-    return counts.astype(np.int64, copy=False).reshape(n_clusters, n_classes)
+    if weights is None:
+        counts = np.bincount(cells, minlength=n_clusters * n_classes).astype(np.int64, copy=False)
+    else:
+        counts = np.zeros(n_clusters * n_classes, dtype=np.int64)
+        np.add.at(counts, cells, weights[known])
+    return counts.reshape(n_clusters, n_classes)
 
 
 def merge_tables(*tables: NDArray[np.int64]) -> NDArray[np.int64]:
