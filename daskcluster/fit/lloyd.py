@@ -191,7 +191,7 @@ def _refill(
     empty = np.flatnonzero(counts == 0).tolist()
     for far in far_rows:
         weight = 1 if copies else far.weight
-        for _ in range(min(far.weight, len(far_rows)) if copies else 1):
+        for _ in range(min(far.weight, len(counts)) if copies else 1):
             if not empty or far.distance == 0:
                 return exact.carry(sums), counts
             if counts[far.label] <= weight:
