@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from daskcluster.assess import (
+        Sweep,
         calinski_harabasz_score,
         davies_bouldin_score,
         evaluate,
+        load_sweep,
         open_labels,
         open_responsibilities,
         predict_labels,
         predict_parquet,
         predict_responsibilities,
         silhouette_score,
+        sweep,
     )
     from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
     from daskcluster.errors import (
@@ -45,6 +48,7 @@ __all__ = [
     "SoftKMeans",
     "Store",
     "StoreError",
+    "Sweep",
     "calinski_harabasz_score",
     "contingency_matrix",
     "convert_idx",
@@ -56,6 +60,7 @@ __all__ = [
     "fit_model",
     "gini_index",
     "load_model",
+    "load_sweep",
     "open_labels",
     "open_responsibilities",
     "open_store",
@@ -64,14 +69,15 @@ __all__ = [
     "predict_responsibilities",
     "purity_score",
     "silhouette_score",
+    "sweep",
 ]
 
 # Imported when asked for: a worker needs the kernels, and neither the estimators nor scikit-learn.
 _HOMES = {
     "daskcluster.assess": (
-        "calinski_harabasz_score davies_bouldin_score evaluate open_labels "
+        "Sweep calinski_harabasz_score davies_bouldin_score evaluate load_sweep open_labels "
         "open_responsibilities predict_labels predict_parquet predict_responsibilities "
-        "silhouette_score"
+        "silhouette_score sweep"
     ),
     "daskcluster.convert": "convert_idx convert_npy convert_table convert_text",
     "daskcluster.errors": (

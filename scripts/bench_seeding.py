@@ -1,7 +1,7 @@
 """Passes until a fit is as good as it gets, from each kind of start, with a budget of 0.
 
-For each seed and start: passes, seeding included, until the inertia is within 0.1 % of the fit's own
-final one; passes to tol=1e-4; and the final inertia, beside the mean of scikit-learn's KMeans
+For each seed and start: passes, seeding included, until the inertia is within 0.1 % of the fit's
+own final one; passes to tol=1e-4; and the final inertia, beside the mean of scikit-learn's KMeans
 (n_init=1, k-means++, tol=1e-4) from as many seeds.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from daskcluster.assess.predict import check_features
 from daskcluster.assess.separation import Gather, assessing, gather_of, separation_scores
-from daskcluster.engine import Progress
+from daskcluster.engine import Ask, Asking, Progress, alone
 from daskcluster.fit import KMeans, SoftKMeans
 from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.fit.estimator import top_terms
@@ -55,15 +55,23 @@ def evaluate(
     rows = store_dataset(store, with_labels=store.has_labels)
     data = rows.weighted(sample_weight).mapped(model.row_map_)
     n_clusters = check_features(model, data)
-    names = store.info.class_names
     with assessing(data, n_clusters, progress) as session:
         scale = data.scale(session)
-        labelling = Labelling(model.cluster_centers_, scale.frame)
-        job = gather_of(data, scale, labelling, n_clusters, len(names or ()))
-        more = _soft_jobs(model, data, scale, len(names or ()))
-        found, *soft = session.reduce(Together((job, *more)), "evaluate")
-        separation = separation_scores(session, data, scale, job, found)
-        passes = session.passes
+        facts = alone(session, scoring(model, data, scale, store))
+        return facts | {"passes": session.passes}
+
+
+def scoring(
+    model: KMeans | SoftKMeans, data: Dataset, scale: Scale, store: Store | None
+) -> Asking[dict[str, Any]]:
+    """What `evaluate` says of a model, but for the passes; in two of them."""
+    names = None if store is None else store.info.class_names
+    n_clusters = len(model.cluster_centers_)
+    labelling = Labelling(model.cluster_centers_, scale.frame)
+    job = gather_of(data, scale, labelling, n_clusters, len(names or ()))
+    more = _soft_jobs(model, data, scale, len(names or ()))
+    found, *soft = yield Ask(Together((job, *more)), "evaluate")
+    separation = yield from separation_scores(data, scale, job, found)
     table = found.table
     scores = score_table(np.zeros((1, 1), np.int64) if table is None else table).as_dict()
     return {
@@ -76,13 +84,12 @@ def evaluate(
         "class_names": None if names is None else list(names),
         **_soft_facts(more, soft, table, scale),
         "top_terms": _top_terms(model, store),
-        "passes": passes,
     }
 
 
-def _top_terms(model: KMeans | SoftKMeans, store: Store) -> list[list[str]] | None:
+def _top_terms(model: KMeans | SoftKMeans, store: Store | None) -> list[list[str]] | None:
     """Of each cluster, by the store's vocabulary."""
-    terms = store.terms
+    terms = None if store is None else store.terms
     return None if terms is None else top_terms(model.cluster_centers_, terms)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.assess.written import open_labels
-from daskcluster.engine import Reader, Session
+from daskcluster.engine import Ask, Asking, Reader, Session, alone
 from daskcluster.engine.lazy import is_dask_array
 from daskcluster.errors import BudgetError, InputError
 from daskcluster.fit.budget import spend_on_blocks
@@ -98,8 +98,8 @@ def gather_of(
 
 
 def separation_scores(
-    session: Session, data: Dataset, scale: Scale, job: Gather, found: Gathered
-) -> dict[str, float | None]:
+    data: Dataset, scale: Scale, job: Gather, found: Gathered
+) -> Asking[dict[str, float | None]]:
     """silhouette, calinski_harabasz and davies_bouldin; None where they are not defined."""
     clusters = _clusters(scale, job, found)
     names = ("silhouette", "calinski_harabasz", "davies_bouldin")
@@ -107,7 +107,7 @@ def separation_scores(
         return dict.fromkeys(names)
     n = data.population
     second = Separation(job.labelling, clusters, n, scale.reach, scale.weight_unit == 0)
-    sums = session.reduce(second, "silhouette")
+    sums = yield Ask(second, "silhouette")
     silhouette = exact.rounded(sums.silhouettes, second.silhouette_grid)[0] / n
     weights = in_units(clusters.counts, scale.weight_unit)
     distances = exact.rounded(sums.distances, second.distances_grid)
@@ -249,7 +249,7 @@ def _score_of(data: Dataset, labels: Any, sample_weight: Any, name: str) -> floa
         scale = data.scale(session)
         job = gather_of(data, scale, Labelling(None, scale.frame), n_clusters)
         found = session.reduce(job, "clusters")
-        score = separation_scores(session, data, scale, job, found)[name]
+        score = alone(session, separation_scores(data, scale, job, found))[name]
     assert score is not None
     return score
 

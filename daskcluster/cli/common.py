@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+import numpy as np
 
 from daskcluster.engine import JsonLines, Progress, Silent, TextLine
+from daskcluster.errors import InputError
 
 Command = Callable[..., Any]
 
 RESUME = click.option(
     "--resume", is_flag=True, help="Go on where the same command ended early, if it did."
 )
+
+
+WEIGHTS = click.option("--weights", metavar="FILE.npy", help="A row of weight w counts as w rows.")
+
+
+def load_array(option: str, path: str | None, what: str) -> Any:
+    """The array in a file that an option names; None without one."""
+    if path is None:
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{option} {path} cannot be read as {what}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,23 @@ import warnings
 from typing import Any
 
 import click
-import numpy as np
 
 from daskcluster import __version__
 from daskcluster.assess import evaluate, predict_labels, predict_parquet, predict_responsibilities
-from daskcluster.cli.common import RESUME, Output, printing
+from daskcluster.cli.common import RESUME, WEIGHTS, Output, load_array, printing
 from daskcluster.cli.converting import convert
+from daskcluster.cli.fitting import fit, sweep_
 from daskcluster.cli.running import running
 from daskcluster.cli.show import (
     demo_lines,
     evaluate_lines,
-    fit_facts,
-    fit_lines,
     path_facts,
     predict_lines,
     table_lines,
 )
 from daskcluster.demo import run_demo
-from daskcluster.engine import parse_bytes
 from daskcluster.errors import DaskClusterError, InputError, Stopped
-from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
-from daskcluster.fit.kmeans import ALGORITHMS
-from daskcluster.fit.model import is_model_folder
-from daskcluster.fit.options import INITS
-from daskcluster.fit.softkmeans import PRECISIONS
+from daskcluster.fit import load_model
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
@@ -78,83 +71,8 @@ def info(path: str, output: Output) -> None:
     output.result(facts, table_lines(facts))
 
 
-@cli.command()
-@click.argument("store")
-@click.argument("model")
-@click.option(
-    "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
-)
-@click.option("--soft", is_flag=True, help="Soft k-means: rows belong to clusters by degrees.")
-@click.option("--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1.")
-@click.option(
-    "--metric",
-    type=click.Choice(("euclidean", "sqeuclidean", "cosine")),
-    help="Default euclidean; sqeuclidean is for --soft, cosine (spherical k-means) without.",
-)
-@click.option("--standardize", is_flag=True, help="Columns of mean 0 and standard deviation 1.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="With --soft; default auto.")
-@click.option(
-    "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
-    help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
-)  # fmt: skip
-@click.option("--weights", metavar="FILE.npy", help="A row of weight w counts as w rows.")
-@click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
-@click.option(
-    "--max-iter", type=click.IntRange(1), default=300, show_default=True,
-    help="Iterations after which a fit ends all the same.",
-)  # fmt: skip
-@click.option(
-    "--tol", type=click.FloatRange(0), default=1e-4, show_default=True,
-    help="Squared shift, in mean variances, that ends a fit; with --soft the shift, as the data "
-    "is; 0: when centres repeat.",
-)  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), help="Drawn, and recorded, if not given."
-)
-@click.option("--algorithm", type=click.Choice(ALGORITHMS), help="Default auto; not with --soft.")
-@click.option(
-    "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
-)
-@click.option(
-    "--time-budget", metavar="T", help="Stop with a checkpoint after T, such as 90s, 45m or 2h."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
-@RESUME
-@printing
-@running
-def fit(
-    store: str,
-    model: str,
-    output: Output,
-    init: str,
-    n_init: int | None,
-    seed: int | None,
-    weights: str | None,
-    overwrite: bool,
-    resume: bool,
-    **options: Any,
-) -> None:
-    """Fit k-means to STORE and save it as MODEL.
-
-    On the way a checkpoint lies in MODEL: after Ctrl-C, SIGTERM, the end of the time budget or a
-    crash, the same command with --resume goes on from it, on any number of workers.
-
-    \b
-    Example:
-      daskcluster fit mnist.zarr model --k 10 --seed 0 --workers 2
-      daskcluster fit mnist.zarr soft --k 10 --soft --beta 0.1 --max-iter 100
-      daskcluster fit more.zarr again --k 10 --init model
-    """
-    if options["memory_budget"] is not None:
-        parse_bytes(options["memory_budget"])
-    kind = _kind(options)
-    estimator = kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
-    fitted = fit_model(
-        estimator, store, model, resume=resume, overwrite=overwrite, progress=output.progress,
-        sample_weight=None if weights is None else load_array("--weights", weights, "weights"),
-    )  # fmt: skip
-    facts = fit_facts(fitted)
-    output.result(facts, fit_lines(facts, model))
+cli.add_command(fit)
+cli.add_command(sweep_)
 
 
 @cli.command()
@@ -192,7 +110,7 @@ def predict(
 @cli.command(name="evaluate")
 @click.argument("model")
 @click.argument("store")
-@click.option("--weights", metavar="FILE.npy", help="A row of weight w counts as w rows.")
+@WEIGHTS
 @printing
 @running
 def evaluate_(model: str, store: str, weights: str | None, output: Output) -> None:
@@ -202,45 +120,11 @@ def evaluate_(model: str, store: str, weights: str | None, output: Output) -> No
     Example:
       daskcluster evaluate model mnist.zarr --json
     """
-    sample_weight = None if weights is None else load_array("--weights", weights, "weights")
     facts = evaluate(
-        load_model(model), store, sample_weight=sample_weight, progress=output.progress
-    )
+        load_model(model), store, progress=output.progress,
+        sample_weight=load_array("--weights", weights, "weights"),
+    )  # fmt: skip
     output.result(facts, evaluate_lines(facts))
-
-
-def _kind(options: dict[str, Any]) -> type[Any]:
-    """The estimator that the options are of; they are left with what it takes."""
-    soft = options.pop("soft")
-    others = ("algorithm",) if soft else ("beta", "precision")
-    if any([options.pop(name) is not None for name in others]):
-        raise click.UsageError(
-            "--algorithm is not for --soft" if soft
-            else "--beta and --precision need --soft"
-        )  # fmt: skip
-    for name in [name for name, value in options.items() if value is None]:
-        del options[name]
-    return SoftKMeans if soft else KMeans
-
-
-def _init(init: str) -> Any:
-    if init in INITS:
-        return init
-    if init.endswith(".npy"):
-        return load_array("--init", init, "centres")
-    if not is_model_folder(init):
-        raise InputError(
-            f"--init {init}: give one of {', '.join(INITS)}, a .npy file of centres, or a model"
-        )
-    return load_model(init).cluster_centers_
-
-
-def load_array(option: str, path: str, what: str) -> Any:
-    """An array in a file that an option names."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{option} {path} cannot be read as {what}: {error}") from error
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:

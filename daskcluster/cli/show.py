@@ -1,10 +1,13 @@
 """Results as JSON facts and as lines for people."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from daskcluster.assess import Sweep, load_sweep
+from daskcluster.assess.sweep import FILE as SWEEP
 from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT, describe_prediction
 from daskcluster.fit import SoftKMeans, load_model, read_model
 from daskcluster.fit.model import is_model_folder
@@ -71,6 +74,8 @@ def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `info` prints of whatever is at ``path``."""
     if is_model_folder(path):
         return model_facts(path)
+    if (Path(path) / SWEEP).exists():
+        return {"kind": "sweep", "path": os.fspath(path), **sweep_facts(load_sweep(path))}
     attributes = root_attributes(os.fspath(path))
     kinds = (LABELS_FORMAT, RESPONSIBILITIES_FORMAT)
     if isinstance(attributes, dict) and attributes.get("format") in kinds:
@@ -99,6 +104,41 @@ def fit_facts(model: Any) -> dict[str, Any]:
         "build": model.build_,
         "top_terms": model.top_terms_,
     }
+
+
+def sweep_facts(found: Sweep) -> dict[str, Any]:
+    """The contract of ``sweep --json``."""
+    return {**found.facts, "models": found.table, "elbows": found.elbows}
+
+
+_COLUMNS = (
+    ("k", ""), ("beta", ""), ("seed", ""), ("inertia", ".6g"), ("objective", ".6g"), ("n_iter", ""),
+    ("silhouette", ".4f"), ("davies_bouldin", ".4f"), ("calinski_harabasz", ".1f"),
+    ("purity", ".4f"), ("gini", ".4f"), ("ari", ".4f"), ("nmi", ".4f"),
+)  # fmt: skip
+
+
+def sweep_lines(facts: dict[str, Any], out: str) -> list[str]:
+    """A table of all models, the best of each marked."""
+    models = facts["models"]
+    columns = [(name, how) for name, how in _COLUMNS if any(m[name] is not None for m in models)]
+    cells = [[name for name, _ in columns]]
+    for model in models:
+        values = [(model[name], how) for name, how in columns]
+        cells.append(["-" if value is None else format(value, how) for value, how in values])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    marks = [" ", *("*" if model["best"] else " " for model in models)]
+    lines = [
+        f"{mark} " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True))
+        for mark, row in zip(marks, cells, strict=True)
+    ]
+    lines.append(f"* the best of its kind, saved in {out}")
+    for found in facts["elbows"]:
+        if found["k"] is not None:
+            of = "" if found["beta"] is None else f" of beta {found['beta']}"
+            lines.append(f"elbow{of} at k={found['k']}: {found['method']}")
+    reads = f"data decoded {facts['passes']:.1f} times for all fits, {facts['scoring_passes']:.1f}"
+    return [*lines, f"{reads} for their scores, {facts['seconds']:.2f} s"]
 
 
 def _soft_facts(model: Any) -> dict[str, Any]:
@@ -196,7 +236,7 @@ def table_lines(facts: dict[str, Any]) -> list[str]:
         if name == "top_terms":
             lines += [f"{f'cluster {i}':16}{' '.join(terms)}" for i, terms in enumerate(value)]
             continue
-        several = value if isinstance(value, list) and name == "sources" else [value]
+        several = value if isinstance(value, list) and name in ("sources", "models") else [value]
         lines += [f"{name:16}{_plain(one)}" for one in several]
     return lines
 

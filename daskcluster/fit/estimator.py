@@ -126,6 +126,12 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         trail: Checkpoint | None,
     ) -> Self:  # fmt: skip
         fit = run_fit(data, options, budget=self.memory_budget, progress=progress, trail=trail)
+        self._take(fit, data, X, options.seed)
+        self.labels_ = self._apply(X, self._mapped(Label(fit.best.centers)), np.int32, None)
+        return self
+
+    def _take(self, fit: Fit, data: Dataset, X: Any, seed: int) -> None:
+        """Take over what a fit of some rows found."""
         best = fit.best
         self.cluster_centers_ = best.centers
         self.inertia_ = best.inertia
@@ -135,7 +141,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.history_ = best.history
         self.passes_ = fit.passes
         self.seconds_ = fit.seconds
-        self.seed_ = options.seed
+        self.seed_ = seed
         self.init_ = fit.init
         self._about = fit.about
         self.build_ = data.build
@@ -146,8 +152,6 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.top_terms_ = None
         self._n_features_out = len(best.centers)
         self._adopt_more(fit)
-        self.labels_ = self._apply(X, self._mapped(Label(best.centers)), np.int32, None)
-        return self
 
     @abstractmethod
     def _adopt_more(self, fit: Fit) -> None:

@@ -27,11 +27,20 @@ FORMAT = "daskcluster-model"
 FORMAT_VERSION = 1
 
 
+MODEL = "model.json"
+
+
 @contextmanager
 def model_folder(
-    path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    main: str = MODEL,
 ) -> Iterator[Path]:
     """The folder of a model to be written, with nobody else writing there; empty, it goes again.
+
+    ``main`` is the file that says what is there.
 
     Raises
     ------
@@ -42,29 +51,32 @@ def model_folder(
         Another process is writing there.
     """
     folder = Path(path)
-    _check_place(folder)
+    _check_place(folder, main)
     with only_writer(folder):
-        _check_content(folder, overwrite, resume)
+        _check_content(folder, main, overwrite, resume)
         yield folder
 
 
-def _check_place(folder: Path) -> None:
+def _check_place(folder: Path, main: str) -> None:
     if not folder.exists():
         parent = nearest_folder(folder)
         if not parent.is_dir() or not os.access(parent, os.W_OK):
             raise ModelError(f"{folder} cannot be made: {parent} is not a folder one may write to")
         return
     if not folder.is_dir():
-        raise ModelError(f"{folder} is a file: a model is a folder, choose another place")
+        kind = Path(main).stem
+        raise ModelError(f"{folder} is a file: a {kind} is a folder, choose another place")
     names = {p.name for p in folder.iterdir() if not p.name.startswith(LEFTOVER)}
-    if names and not names & {"model.json", CHECKPOINT, LOCK}:
-        raise ModelError(f"{folder} exists and is not a daskcluster model: choose another place")
+    if names and not names & {main, CHECKPOINT, LOCK}:
+        raise ModelError(
+            f"{folder} exists and is not a daskcluster {Path(main).stem}: choose another place"
+        )
 
 
-def _check_content(folder: Path, overwrite: bool, resume: bool) -> None:
+def _check_content(folder: Path, main: str, overwrite: bool, resume: bool) -> None:
     if overwrite or resume:
         return
-    if (folder / "model.json").exists():
+    if (folder / main).exists():
         raise ModelError(f"{folder} exists: choose another place, or replace it with --overwrite")
     if (folder / CHECKPOINT).exists():
         raise ModelError(

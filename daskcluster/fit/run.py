@@ -21,6 +21,7 @@ from daskcluster.fit.options import Options, check_centers, check_n_clusters, de
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
 from daskcluster.plan import FEWEST_ROWS
+from daskcluster.survey import Scale
 
 _Share = Callable[[Session, Dataset, list[int], int | str | None], Spending]
 
@@ -49,39 +50,71 @@ def run_fit(
     progress: Progress | None = None,
     trail: Trail | None = None,
 ) -> Fit:
-    """Fit k-means to open data; restarts share their passes as far as the memory allows.
+    """Fit k-means to open data, and keep the best of the restarts.
+
+    Parameters and errors as `fit_all`.
+    """
+    options = decided(data, options)
+    restarts = [replace(options, n_init=1, restart=i) for i in range(options.n_init)]
+    fits = fit_all(
+        data, restarts, lambda scale: describe(data, scale, options),
+        budget=budget, progress=progress, trail=trail,
+    )  # fmt: skip
+    best = min(fits, key=lambda fit: fit.best.cost)
+    if isinstance(best.best, Lloyd):
+        # Soft clusters may share a place, and so have no rows of their own.
+        _warn_if_fewer(best.best, options.n_clusters)
+    return best
+
+
+def fit_all(
+    data: Dataset,
+    runs: list[Options],
+    about: Callable[[Scale], dict[str, dict[str, Any]]],
+    *,
+    budget: int | str | None = None,
+    progress: Progress | None = None,
+    trail: Trail | None = None,
+) -> list[Fit]:
+    """Fit several models to open data; they share their passes as far as the memory allows.
 
     Parameters
     ----------
+    runs : list of Options
+        All of them hard, or all soft; `decided`.
+    about : callable
+        What decides the results, given the data's scale.
     trail : Trail, optional
-        Where the state is kept on the way, and taken from when the fit goes on.
+        Where the state is kept on the way, and taken from when the fits go on.
 
     Raises
     ------
     InputError
-        Fewer rows than clusters, centres of another shape, values that are not finite.
+        Values that are not finite.
     BudgetError
         The bound on a worker's memory exceeds what it has.
     Interrupted, ClusterLost
-        The fit ended early; what it had come to is in ``trail``.
+        The fits ended early; what they had come to is in ``trail``.
     """
-    options = decided(data, options)
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
-        runs = [replace(options, n_init=1, restart=i) for i in range(options.n_init)]
         spending, at_once = share_out(session, data, runs, budget)
         scale = data.scale(session)
-        about = describe(data, scale, options)
-        ledger = Ledger(session, trail, trail.begin(about))
+        whole = about(scale)
+        ledger = Ledger(session, trail, trail.begin(whole))
         found = run_all(Shared(session, data, scale, spending), runs, ledger, at_once)
-        best = min(found, key=lambda one: one.cost)
-        if isinstance(best, Lloyd):
-            # Soft clusters may share a place, and so have no rows of their own.
-            _warn_if_fewer(best, options.n_clusters)
-        precision = None if isinstance(best, Lloyd) else best.precision
-        init = about["options"]["init"] if isinstance(options.init, str) else "array"
-        init = "callable" if callable(options.init) else init
-        return Fit(best, session.passes, ledger.seconds, session.n_tasks, about, precision, init)
+        return [
+            Fit(one, session.passes, ledger.seconds, session.n_tasks, whole, *_how(one, run))
+            for one, run in zip(found, runs, strict=True)
+        ]
+
+
+def _how(found: Lloyd | SoftFit, options: Options) -> tuple[str | None, str]:
+    """The precision of a soft fit, and where it began."""
+    precision = None if isinstance(found, Lloyd) else found.precision
+    if isinstance(options.init, str):
+        return precision, options.init
+    return precision, "callable" if callable(options.init) else "array"
 
 
 def decided(data: Dataset, options: Options) -> Options:
