@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         ModelError,
         StoreError,
     )
-    from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model
+    from daskcluster.fit import KMeans, MiniBatchKMeans, SoftKMeans, fit_model, load_model
     from daskcluster.metrics import contingency_matrix, gini_index, purity_score
     from daskcluster.store import Store, open_store
 
@@ -44,6 +44,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "KMeans",
+    "MiniBatchKMeans",
     "ModelError",
     "SoftKMeans",
     "Store",
@@ -84,7 +85,7 @@ _HOMES = {
         "BudgetError ClusterLost DaskClusterError EngineError "
         "InputError Interrupted ModelError StoreError"
     ),
-    "daskcluster.fit": "KMeans SoftKMeans fit_model load_model",
+    "daskcluster.fit": "KMeans MiniBatchKMeans SoftKMeans fit_model load_model",
     "daskcluster.metrics": "contingency_matrix gini_index purity_score",
     "daskcluster.store": "Store open_store",
 }

@@ -9,6 +9,7 @@ from daskcluster.engine.progress import JsonLines, Progress, Silent, TextLine
 from daskcluster.engine.protocols import Reader, Reduction
 from daskcluster.engine.session import Session, parse_bytes, parse_seconds
 from daskcluster.engine.stopping import Stop, stoppable
+from daskcluster.engine.streaming import stream
 from daskcluster.engine.turns import Ask, Asking, alone, in_turns
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "parse_bytes",
     "parse_seconds",
     "stoppable",
+    "stream",
 ]

@@ -184,7 +184,7 @@ def _rows(
         if reader.in_memory:
             kept = reader.read(block)
         elif (kept := MEMORY.get_block(_key(reader, block), wanted)) is None:
-            return _readers().submit(_load, work, reader, block, whole)
+            return readers().submit(_load, work, reader, block, whole)
     there.set_result((kept, 0))
     return there
 
@@ -204,7 +204,8 @@ def _key(reader: Reader, block: Block) -> tuple[str, int, int]:
 
 
 @cache
-def _readers() -> ThreadPoolExecutor:
+def readers() -> ThreadPoolExecutor:
+    """Threads of this process that read blocks."""
     return ThreadPoolExecutor(_MOST_READERS, thread_name_prefix="daskcluster-read")
 
 

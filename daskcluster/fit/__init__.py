@@ -2,10 +2,12 @@
 
 from daskcluster.fit.data import Dataset, dataset
 from daskcluster.fit.kmeans import KMeans
+from daskcluster.fit.minibatch import MiniBatchKMeans
 from daskcluster.fit.model import read_model
 from daskcluster.fit.saved import fit_model, load_model
 from daskcluster.fit.softkmeans import SoftKMeans
 
 __all__ = [
-    "Dataset", "KMeans", "SoftKMeans", "dataset", "fit_model", "load_model", "read_model",
+    "Dataset", "KMeans", "MiniBatchKMeans", "SoftKMeans", "dataset", "fit_model", "load_model",
+    "read_model",
 ]  # fmt: skip

@@ -231,13 +231,15 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         check_is_fitted(self)
         if is_array_like(X):
             return self._validated(X, reset=False)
-        n_features = int(np.prod(X.shape[1:])) if is_dask_array(X) else view(X).n_features
+        self._checked_width(int(np.prod(X.shape[1:])) if is_dask_array(X) else view(X).n_features)
+        return X
+
+    def _checked_width(self, n_features: int) -> None:
         if n_features != self.n_features_in_:
             raise InputError(
                 f"X has {n_features} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        return X
 
     def _validated(self, X: Any, *, reset: bool) -> npt.NDArray[Any] | SparseRows:
         rows = validate_data(
@@ -288,6 +290,10 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             return before
         if isinstance(self.init, str):
             return one_of("init", self.init, INITS, ", an array or a callable")
+        return self._given_init(X, n_clusters)
+
+    def _given_init(self, X: Any, n_clusters: int) -> Any:
+        """Initial centres that are not named: an array, or what makes one."""
         if callable(self.init):
             return lambda seed, restart: self.init(
                 X, n_clusters, random_state=np.random.RandomState(_bits(seed, restart))

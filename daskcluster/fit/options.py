@@ -41,15 +41,16 @@ class Options:
     """Which of the restarts this is."""
 
 
-def describe(data: Dataset, scale: Scale, options: Options) -> dict[str, dict[str, Any]]:
-    """All that decides a fit's result, as JSON."""
+def describe(data: Dataset, scale: Scale | None, options: Options) -> dict[str, dict[str, Any]]:
+    """All that decides a fit's result, as JSON; of rows whose scale nobody knows not all."""
     init = options.init
     if isinstance(init, np.ndarray):
         init = _digest(init)
     elif callable(init):
         init = "callable"
-    moments = scale.moments
-    content = None if data.build else _digest(moments.sums, moments.squares)
+    content = None
+    if data.build is None and scale is not None:
+        content = _digest(scale.moments.sums, scale.moments.squares)
     rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
     if data.weights is not None:
         rows["weights"] = _digest(data.weights, np.int64(data.weight_unit))

@@ -11,10 +11,13 @@ from daskcluster.errors import ModelError
 from daskcluster.fit.checkpoint import Checkpoint, Finished
 from daskcluster.fit.estimator import Clusterer
 from daskcluster.fit.kmeans import KMeans
+from daskcluster.fit.minibatch import MiniBatchKMeans
 from daskcluster.fit.model import finished_fit, model_folder, read_centers, read_model
 from daskcluster.fit.softkmeans import SoftKMeans
 
-_ESTIMATORS: dict[str, type[Any]] = {kind.__name__: kind for kind in (KMeans, SoftKMeans)}
+_ESTIMATORS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (KMeans, SoftKMeans, MiniBatchKMeans)
+}
 
 
 def fit_model(
