@@ -85,14 +85,16 @@ def measure(store: Store, options: argparse.Namespace) -> None:
         row["passes_of_first"] = first["passes_mean"] / row["passes_mean"]
         emit("start", init=init, **row)
     emit("result", scikit_learn=peer, starts=table)
-    for init, row in table.items():
-        beside = (
-            "" if peer is None else f", inertia {row['of_scikit_learns']:.4f} of scikit-learn's"
-        )
-        print(
-            f"k={options.k} {init}: near after {row['near_median']:.1f} passes "
-            f"(worst {row['near_worst']:.1f}), {row['passes_mean']:.1f} to tol{beside}"
-        )
+    print("; ".join(_told(init, row) for init, row in table.items()))
+
+
+def _told(init: str, row: dict[str, Any]) -> str:
+    peer = row["of_scikit_learns"]
+    beside = "" if peer is None else f", inertia {peer:.4f} of scikit-learn's"
+    return (
+        f"{init}: near after {row['near_median']:.1f} passes (worst {row['near_worst']:.1f}), "
+        f"{row['passes_mean']:.1f} to tol{beside}"
+    )
 
 
 def main() -> None:

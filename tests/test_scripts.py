@@ -18,7 +18,8 @@ from daskcluster.sources import open_source
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = (
     "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit",
-    "bench_s3", "bench_scheduler", "bench_soft", "make_store", "measure_memory", "notebook", "soak",
+    "bench_s3", "bench_scheduler", "bench_seeding", "bench_soft", "bench_sweep", "make_store",
+    "measure_memory", "notebook", "soak",
 )  # fmt: skip
 
 
@@ -235,6 +236,26 @@ def test_bench_soft():
     assert sorted(result["ratios"]) == sorted(names[1:])
     assert result["floor_seconds"] > 0
     assert "target 2.5" in last
+
+
+def test_bench_seeding():
+    events, last = run("bench_seeding", "--rows", 3000, "--k", 5, "--seeds", 2)
+    assert [start["init"] for start in events["start"]] == ["refined", "k-means||"]
+    assert len(events["fit"]) == 4
+    for start in events["start"]:
+        assert 1 < start["near_median"] <= start["near_worst"] <= start["passes_mean"] * 2
+        assert 0.8 < start["of_scikit_learns"] < 1.2
+    assert last.startswith("refined: near after ")
+
+
+def test_bench_sweep():
+    events, last = run("bench_sweep", "--rows", 3000, "--k", 2, 4, "--restarts", 2, "--repeats", 1)
+    assert len(events["fit"]) == 4
+    assert [line["name"] for line in events["time"]] == ["slowest", "sweep", "with scores"]
+    (result,) = events["result"]
+    # Each draw of each model reads the one chunk there is.
+    assert 1 <= result["bytes_of_most"] < 2
+    assert last.startswith("4 models take ")
 
 
 def test_bench_checkpoint():

@@ -30,7 +30,7 @@ class ProcessMemory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._states: dict[StateKey, Any] = {}
+        self._states: dict[tuple[str, int], tuple[str, Any]] = {}
         self._blocks: dict[BlockKey, Rows] = {}
         self._kept = 0
         self._readers: dict[str, Reader] = {}
@@ -74,15 +74,18 @@ class ProcessMemory:
             self._kept = sum(batch.nbytes for batch in self._blocks.values())
 
     def pop_state(self, key: StateKey) -> Any:
+        """Take out a block's state; one of another kind is of a stage that is over, and goes."""
+        run, kind, block = key
         with self._lock:
-            return self._states.pop(key, None)
+            found, state = self._states.pop((run, block), (None, None))
+        return state if found == kind else None
 
     def put_state(self, key: StateKey, state: Any) -> None:
         with self._lock:
             # A late attempt of a run that has ended would stay for ever.
             if key[0] in self._runs:
                 self._used[key[0]] = time.monotonic()
-                self._states[key] = state
+                self._states[key[0], key[2]] = (key[1], state)
 
     def get_block(self, key: BlockKey, rows: Any = None) -> Rows | None:
         """A block that is kept, or some of its rows; None where any that is wanted is not."""
