@@ -52,8 +52,8 @@ def folder(tmp_path, monkeypatch, rng):
 
 
 def test_its_commands_run(folder, capsys):
-    commands = [line for block in _fenced("sh")[2:5] for line in block.splitlines() if line]
-    assert len(commands) == 5 + 3 + 6
+    commands = [line for block in _fenced("sh")[2:6] for line in block.splitlines() if line]
+    assert len(commands) == 5 + 3 + 6 + 2
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"
@@ -66,7 +66,7 @@ def test_its_commands_run(folder, capsys):
 def test_its_three_uses_run(folder):
     """Word for word, in a shell that has job control as a terminal's has."""
     convert = _fenced("sh")[2].splitlines()[0]
-    laptop, cluster, job, scripts = _fenced("sh")[5:]
+    laptop, cluster, job, scripts = _fenced("sh")[6:]
     batch, sbatch, ssh = scripts.splitlines()  # the other two are run in test_batch.py
     assert sbatch.startswith("sbatch ")
     assert "scripts/ssh.sh " in ssh

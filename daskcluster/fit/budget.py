@@ -49,6 +49,7 @@ def spend(
     data: Dataset,
     clusters: list[int],
     asked: int | str | None,
+    starting: int = 0,
     *,
     algorithm: str,
 ) -> Spending:
@@ -58,6 +59,8 @@ def spend(
     ----------
     clusters : list of int
         Numbers of clusters of the runs that take turns.
+    starting : int
+        Bytes that finding their initial centres needs.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def spend(
     wanted = held * (row_bytes + runs * (kept.projection + kept.pairs))
     size = None if asked is None else parse_bytes(asked)
     state = STATE_BYTES_PER_ROW * share * runs
-    needed = _needed(session, data, clusters, threads, row_bytes)
+    needed = _needed(session, data, clusters, threads, row_bytes) + starting
     budget = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
     # Where not all fits, rows that need not be read again are worth more than finer bounds.
     left = max(budget - held * row_bytes, budget // 4) / (held * runs)
@@ -124,7 +127,11 @@ def _needed(
 
 
 def spend_on_blocks(
-    session: Session, data: Dataset, clusters: list[int], asked: int | str | None
+    session: Session,
+    data: Dataset,
+    clusters: list[int],
+    asked: int | str | None,
+    starting: int = 0,
 ) -> Spending:
     """The same where every pass needs every row: soft k-means."""
     threads = -(-session.n_threads // session.n_processes)
@@ -134,6 +141,7 @@ def spend_on_blocks(
     needed = soft_bytes(
         block, block * row_bytes, threads, data.n_features, sum(clusters), clusters[-1], runs
     )
+    needed += starting
     size = None if asked is None else parse_bytes(asked)
     wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share * runs
     rows = memory_budget(size, needed, state, session.memory_limit, wanted, threads)

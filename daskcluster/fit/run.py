@@ -20,10 +20,10 @@ from daskcluster.fit.lloyd import Lloyd
 from daskcluster.fit.options import Options, check_centers, check_n_clusters, describe
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
-from daskcluster.plan import FEWEST_ROWS
+from daskcluster.plan import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
 
-_Share = Callable[[Session, Dataset, list[int], int | str | None], Spending]
+_Share = Callable[[Session, Dataset, list[int], int | str | None, int], Spending]
 
 
 @dataclass(frozen=True)
@@ -176,23 +176,32 @@ def _spending(
     session: Session, data: Dataset, runs: list[Options], at_once: int, budget: int | str | None
 ) -> Spending:
     """Where blocks are read again, small ones are read less often."""
-    clusters = sorted((run.n_clusters for run in runs), reverse=True)[:at_once]
+    largest = sorted(runs, key=lambda run: run.n_clusters, reverse=True)[:at_once]
+    clusters = [run.n_clusters for run in largest]
+    starting = sum(_start_bytes(data, run) for run in largest)
     share: _Share = partial(spend, algorithm=runs[0].algorithm)
     if runs[0].beta is not None:
         share = spend_on_blocks
         # Products of fewer clusters cover longer runs of rows.
         session.recut(data.aligned(min(run.n_clusters for run in runs)))
-    spending = share(session, data, clusters, budget)
+    spending = share(session, data, clusters, budget, starting)
     if not spending.holds_all:
         return spending
     fine = session.cut
     session.recut(session.coarser())
     with suppress(BudgetError):
-        coarse = share(session, data, clusters, budget)
+        coarse = share(session, data, clusters, budget, starting)
         if coarse.holds_all:
             return coarse
     session.recut(fine)
     return spending
+
+
+def _start_bytes(data: Dataset, run: Options) -> int:
+    if not isinstance(run.init, str):
+        return 0
+    row_bytes = data.nbytes // data.n_rows
+    return start_bytes(run.init, data.n_rows, row_bytes, data.n_features, run.n_clusters)
 
 
 @contextmanager

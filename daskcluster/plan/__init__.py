@@ -59,7 +59,7 @@ from daskcluster.plan.memory import (
     soft_bytes,
     sparse_fit_bytes,
 )
-from daskcluster.plan.samples import FEWEST_ROWS, sample_rows
+from daskcluster.plan.samples import FEWEST_ROWS, sample_rows, start_bytes
 from daskcluster.plan.tiles import (
     FEWEST_PROJECTED,
     LANES,
@@ -141,6 +141,7 @@ __all__ = [
     "sparse_chunk_rows",
     "sparse_fit_bytes",
     "square_grid",
+    "start_bytes",
     "sum_grid",
     "tile_rows",
     "within",

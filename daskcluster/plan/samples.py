@@ -8,6 +8,29 @@ NESTED = 8  # the larger sample is so many times the smaller
 FEWEST_ROWS = 100_000
 
 
+# k-means|| measures all candidates of its rounds: about 10 k and the first, with room for luck.
+CANDIDATES_PER_CLUSTER = 12
+
+
+def start_bytes(init: str, n_rows: int, row_bytes: int, n_features: int, n_clusters: int) -> int:
+    """Bytes that finding initial centres needs beside what a fit does.
+
+    A refined start has its sample twice while it is gathered; k-means|| its candidates as float64.
+
+    Examples
+    --------
+    >>> start_bytes("k-means||", 10**6, 784, 784, 10)
+    752640
+    >>> start_bytes("refined", 10**6, 784, 784, 10)
+    31360000
+    >>> start_bytes("random", 10**6, 784, 784, 10)
+    0
+    """
+    if init == "refined":
+        return 2 * row_bytes * sample_rows(n_rows, row_bytes, n_clusters)[1]
+    return CANDIDATES_PER_CLUSTER * n_clusters * n_features * 8 if init == "k-means||" else 0
+
+
 def sample_rows(n_rows: int, row_bytes: int, n_clusters: int) -> tuple[int, int]:
     """Rows of the smaller and the larger sample.
 
