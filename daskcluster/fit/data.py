@@ -44,6 +44,9 @@ from daskcluster.survey import Scale, scale_of, survey
 
 _LOG = logging.getLogger("daskcluster")
 
+# What is done to a feature of dense centres in an iteration, in comparisons of stored elements.
+WIDE_FEATURES = 60
+
 
 @dataclass(frozen=True)
 class ArrayReader:
@@ -171,6 +174,11 @@ class Dataset:
             return self
         reader = WeightedReader(self.reader, weights)
         return replace(self, reader=reader, weights=weights, weight_unit=unit, moments=None)
+
+    @property
+    def wide(self) -> bool:
+        """Whether sparse rows have so many features that sparse centres take less time."""
+        return self.stored is not None and WIDE_FEATURES * self.n_features > self.stored
 
     def mapped(self, rows: RowMap | None) -> "Dataset":
         """The same rows, mapped; those in memory at once, all others as they are read."""

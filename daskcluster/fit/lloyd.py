@@ -12,11 +12,22 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.frame import Floats
-from daskcluster.kernels.hard import Assign, HardPartial, merge_hard
+from daskcluster.kernels.hard import Assign, HardPartial
 from daskcluster.kernels.projection import Basis
 from daskcluster.kernels.rowmaps import unit_rows
+from daskcluster.kernels.sparse import SparseRows, is_sparse
+from daskcluster.kernels.sparse_clusters import (
+    SparseSums,
+    dense_centers,
+    same,
+    squared_shift,
+)
+from daskcluster.kernels.sparse_hard import AssignSparse, SparsePartial
 from daskcluster.plan import Grid
 from daskcluster.survey import Scale
+
+Centers = Floats | SparseRows
+Total = HardPartial | SparsePartial
 
 
 @dataclass(frozen=True)
@@ -44,33 +55,55 @@ class Lloyd:
 class Progression:
     """How far a run has come: the driver's truth, from which it can go on anywhere."""
 
-    centers: Floats
-    previous: Floats | None = None
+    centers: Centers
+    previous: Centers | None = None
     """The centres before, to which ``total`` belongs."""
-    total: HardPartial | None = None
+    total: Total | None = None
     """Sums and counts of the labels for ``previous``."""
     history: list[dict[str, Any]] = field(default_factory=list)
     repeated: bool = False
     converged: bool = False
 
-    def add(self, change: HardPartial) -> HardPartial:
-        self.total = change if self.total is None else merge_hard(self.total, change)
-        return self.total
+    def add(self, change: Any) -> None:
+        self.total = change if self.total is None else self.total.plus(change)
 
     def to_state(self) -> dict[str, Any]:
         """For a checkpoint, after an iteration. Nothing in it is ever changed in place."""
         assert self.total is not None
         return {
-            "centers": self.centers, "previous": self.previous, "sums": self.total.sums,
-            "counts": self.total.counts, "history": list(self.history),
-            "repeated": self.repeated, "converged": self.converged,
+            "centers": _plain(self.centers), "previous": _plain(self.previous),
+            "sums": _plain(self.total.sums), "counts": self.total.counts,
+            "history": list(self.history), "repeated": self.repeated, "converged": self.converged,
         }  # fmt: skip
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Progression":
-        total = HardPartial(state["sums"], state["counts"], 0)
-        kept = {name: state[name] for name in ("centers", "previous", "repeated", "converged")}
-        return cls(total=total, history=list(state["history"]), **kept)
+        kept = {name: state[name] for name in ("repeated", "converged")}
+        places = {name: _restored(state[name]) for name in ("centers", "previous")}
+        return cls(
+            total=_total(_restored(state["sums"]), state["counts"]),
+            history=list(state["history"]), **kept, **places,
+        )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Sparse centres and sums as a dict of arrays, of their own kind."""
+    return vars(value) if isinstance(value, (SparseRows, SparseSums)) else value
+
+
+def _restored(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "places" in value:
+        return SparseSums(**value)
+    names = ("data", "indices", "indptr", "n_features")
+    return SparseRows(**{name: value[name] for name in names})
+
+
+def _total(sums: Any, counts: exact.Ints) -> Total:
+    if isinstance(sums, SparseSums):
+        return SparsePartial(sums, counts, 0)
+    return HardPartial(sums, counts, 0)
 
 
 def lloyd(
@@ -84,6 +117,7 @@ def lloyd(
     basis: Basis | None = None,
     paired: bool = False,
     loops: bool = True,
+    sparse: bool = False,
     unit: bool = False,
     keep: Callable[[dict[str, Any]], None] | None = None,
     about: dict[str, Any] | None = None,
@@ -94,25 +128,26 @@ def lloyd(
     most ``tol * mean(var(X, axis=0))``. With ``tol=0`` only repetition stops: strict convergence.
     ``keep`` is given the state after every iteration. ``bounded`` leaves alone the rows that
     provably keep their label, ``basis`` proves it of more, ``paired`` more often. ``loops`` are
-    compiled where that pays; for sparse rows there are none. ``unit`` centres are of unit length.
-    ``about`` is told with every iteration, where runs take turns.
+    compiled where that pays; for sparse rows there are none. ``sparse``
+    centres and sums hold only what is not 0, and nothing is proved. ``unit`` centres are of unit
+    length. ``about`` is told with every iteration, where runs take turns.
     """
     grid = scale.moments.sum_grid
     compiled = loops and worthwhile(session.cut.n_rows, *run.centers.shape)
+    if sparse and not is_sparse(run.centers):
+        run.centers = SparseRows.of(run.centers)
 
-    def assign(title: str) -> Asking[HardPartial]:
-        job = Assign(
-            run.centers,
-            run.previous,
-            len(run.history) + 1,
-            scale.frame,
-            grid,
-            bounded,
-            basis,
-            compiled,
-            paired,
-        )
-        change: HardPartial = yield Ask(job, title)
+    def assign(title: str) -> Asking[Any]:
+        place = len(run.history) + 1
+        job: Any
+        if is_sparse(run.centers):
+            job = AssignSparse(run.centers, _sparse(run.previous), place, scale.frame, grid)
+        else:
+            job = Assign(
+                dense_centers(run.centers), _dense(run.previous), place, scale.frame, grid,
+                bounded, basis, compiled, paired,
+            )  # fmt: skip
+        change = yield Ask(job, title)
         run.add(change)
         return change
 
@@ -128,8 +163,9 @@ def lloyd(
     assert run.total is not None
     inertia = _inertia(scale, grid, run.total, run.centers)
     return Lloyd(
-        run.centers, inertia, len(run.history), run.converged, run.total.counts, run.history
-    )
+        dense_centers(run.centers), inertia, len(run.history), run.converged, run.total.counts,
+        run.history,
+    )  # fmt: skip
 
 
 def _advance(
@@ -139,7 +175,7 @@ def _advance(
     assert run.total is not None
     centers = run.centers
     new, n_empty = yield from _next_centers(scale, centers, run.total)
-    new = unit_rows(new) if unit else new
+    new = _unit(new) if unit else new
     shift = _squared_shift(new, centers, scale)
     entry = {
         "iteration": len(run.history) + 1,
@@ -150,34 +186,68 @@ def _advance(
         "passes": session.passes,
     }
     run.history.append(entry)
-    run.repeated = bool(np.array_equal(new, centers))
+    run.repeated = _same(new, centers)
     run.converged = run.repeated or (tol > 0 and shift <= tol * scale.mean_variance)
     run.previous, run.centers = centers, new
 
 
-def _squared_shift(new: Floats, old: Floats, scale: Scale) -> float:
+def _unit(centers: Any) -> Any:
+    """Centres of unit length; sparse ones by the same sums as dense ones."""
+    if not is_sparse(centers):
+        return unit_rows(centers)
+    data = centers.data.copy()
+    for i in range(len(centers)):
+        run = slice(centers.indptr[i], centers.indptr[i + 1])
+        data[run] = unit_rows(centers[i][np.newaxis])[0, centers.indices[run]]
+    return centers.with_data(data)
+
+
+def _same(new: Any, old: Any) -> bool:
+    return same(new, old) if is_sparse(new) else bool(np.array_equal(new, old))
+
+
+def _sparse(centers: Any) -> SparseRows | None:
+    assert centers is None or is_sparse(centers)
+    return centers
+
+
+def _dense(centers: Any) -> Floats | None:
+    return None if centers is None else dense_centers(centers)
+
+
+def _squared_shift(new: Any, old: Any, scale: Scale) -> float:
     """Sum of squared shifts in units of ``4**exponent``: those of tiny reals would vanish."""
+    if is_sparse(new):
+        return squared_shift(new, old, scale.moments.exponent)
     return float((np.ldexp(new - old, -scale.moments.exponent) ** 2).sum())
 
 
-def _inertia(scale: Scale, grid: Grid, total: HardPartial, centers: Floats) -> float:
-    units = exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
+def _inertia(scale: Scale, grid: Grid, total: Any, centers: Any) -> float:
+    squares = scale.total_squares
+    if isinstance(total, SparsePartial):
+        units = total.sums.inertia(squares, total.counts, centers, grid)
+    else:
+        units = exact.inertia(squares, total.sums, total.counts, centers, grid)
     return math.ldexp(units, scale.weight_unit)
 
 
-def _next_centers(scale: Scale, centers: Floats, total: HardPartial) -> Asking[tuple[Floats, int]]:
+def _next_centers(scale: Scale, centers: Any, total: Any) -> Asking[tuple[Any, int]]:
     """The means of the clusters, empty ones refilled; and how many were empty."""
     grid = scale.moments.sum_grid
     n_empty = int((total.counts == 0).sum())
     if n_empty == 0:
+        if isinstance(total, SparsePartial):
+            return total.sums.means(total.counts, grid), 0
         return exact.mean(total.sums, total.counts, grid), 0
     # As many more as there are clusters: a donor's last row is passed over.
-    job = Farthest(centers, scale.frame, n_empty + len(centers))
+    job = Farthest(dense_centers(centers), scale.frame, n_empty + len(centers))
     far_rows = yield Ask(job, "farthest rows")
+    if isinstance(total, SparsePartial):
+        total = HardPartial(total.sums.dense(), total.counts, 0)
     sums, counts = _refill(total, far_rows, grid, copies=scale.weight_unit == 0)
-    new, filled = centers.copy(), counts > 0
+    new, filled = dense_centers(centers).copy(), counts > 0
     new[filled] = exact.mean(sums[:, filled], counts[filled], grid)
-    return new, n_empty
+    return SparseRows.of(new) if is_sparse(centers) else new, n_empty
 
 
 def _refill(

@@ -68,6 +68,13 @@ def _converged(
             start = alone(session, seeds)
         run = Progression(unit_rows(start) if unit else start)
         iterations = lloyd(
-            session, scale, run, max_iter=MOST_ITERATIONS, tol=TOL, loops=not data.sparse, unit=unit
+            session,
+            scale,
+            run,
+            max_iter=MOST_ITERATIONS,
+            tol=TOL,
+            loops=not data.sparse,
+            sparse=data.wide,
+            unit=unit,
         )
         return alone(session, iterations)

@@ -59,7 +59,7 @@ def hard_restart(
     best = yield from lloyd(
         shared.session, shared.scale, run, max_iter=options.max_iter, tol=options.tol,
         bounded=options.algorithm != "lloyd", basis=shared.basis, paired=shared.spending.pairs,
-        loops=not shared.data.sparse, unit=unit, about=about,
+        loops=not shared.data.sparse, sparse=shared.data.wide, unit=unit, about=about,
         keep=lambda state: page.keep("lloyd", state),
     )  # fmt: skip
     page.keep("found", vars(best))

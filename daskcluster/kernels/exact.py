@@ -20,8 +20,6 @@ Ints = npt.NDArray[np.int64]
 Pieces = list[tuple[int, Floats]]
 
 _DENSE_ENTRIES = 1 << 12
-# Of so many elements it pays to leave out zeros, where this part of them or less is none.
-_LARGE, _FEW = 1 << 16, 0.5
 _SPLITTER = 2.0**27 + 1.0
 
 
@@ -157,57 +155,53 @@ def label_counts(
 
 
 def mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
-    """``S / n`` rounded to the nearest float64, for limbs (n_limbs, k, d) and counts (k,) > 0.
+    """``S / n`` rounded to the nearest float64, for limbs (n_limbs, k, d) and counts (k,) > 0."""
+    return quotients(limbs, counts[:, np.newaxis], grid)
+
+
+def quotients(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
+    """Values over counts, rounded to the nearest float64; counts above 0 broadcast to the values.
 
     The quotient is corrected by its exact remainder; integers of up to 2**53 divide directly.
     Two float64 hold two limbs and not three, and a quotient below the normal range would be
-    rounded twice: those are divided as Python integers. Of sparse rows most sums are 0, and stay.
+    rounded twice: those are divided as Python integers.
     """
-    if limbs[0].size > _LARGE:
-        some = np.flatnonzero(limbs.any(axis=0).ravel())
-        if len(some) < _FEW * limbs[0].size:
-            means = np.zeros(limbs[0].size)
-            own = np.repeat(counts, limbs.shape[2])[some]
-            few = limbs.reshape(len(limbs), -1, 1)[:, some]
-            means[some] = _mean(few, own, grid)[:, 0]
-            return means.reshape(limbs.shape[1:])
-    return _mean(limbs, counts, grid)
-
-
-def _mean(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
+    shape = limbs.shape[1:]
     if len(limbs) > 2 or grid.exponent < -960:
-        pairs = zip(to_ints(limbs), np.repeat(counts, limbs.shape[2]).tolist(), strict=True)
-        quotients = [float(scaled(total, grid.exponent) / count) for total, count in pairs]
-        return np.array(quotients, dtype=np.float64).reshape(limbs.shape[1:])
+        each = np.broadcast_to(counts, shape).ravel().tolist()
+        pairs = zip(to_ints(limbs), each, strict=True)
+        found = [float(scaled(total, grid.exponent) / count) for total, count in pairs]
+        return np.array(found, dtype=np.float64).reshape(shape)
     if len(limbs) == 1 and np.abs(limbs).max(initial=0) <= 2**53:
-        return np.asarray(np.ldexp(limbs[0] / counts[:, np.newaxis], grid.exponent))
-    high, low = _two_floats(limbs)
-    n = counts.astype(np.float64)[:, np.newaxis]
+        return np.asarray(np.ldexp(limbs[0] / counts, grid.exponent))
+    high, low = two_floats(limbs)
+    n = counts.astype(np.float64)
     quotient = high / n
-    product, error = two_product(quotient, np.broadcast_to(n, quotient.shape))
+    product, error = two_product(quotient, np.broadcast_to(n, shape))
     remainder = ((high - product) - error) + low
     return np.asarray(np.ldexp(quotient + remainder / n, grid.exponent))
 
 
 def rounded(limbs: Ints, grid: Grid) -> Floats:
     """The values as float64, within a unit in the last place."""
-    high, low = _two_floats(limbs)
+    high, low = two_floats(limbs)
     return np.asarray(np.ldexp(high + low, grid.exponent))
 
 
-def _two_floats(limbs: Ints) -> tuple[Floats, Floats]:
+def two_floats(limbs: Ints) -> tuple[Floats, Floats]:
     """The value in grid units as an unevaluated sum of two float64, ``|low| <= ulp(high) / 2``."""
     high = np.zeros(limbs.shape[1:])
     low = np.zeros(limbs.shape[1:])
     for i in range(len(limbs) - 1, -1, -1):
         top = limbs[i] >> 31
         for part, shift in ((top, 31), (limbs[i] - (top << 31), 0)):
-            high, error = _two_sum(high, np.ldexp(part.astype(np.float64), shift + LIMB_BITS * i))
+            high, error = two_sum(high, np.ldexp(part.astype(np.float64), shift + LIMB_BITS * i))
             low = low + error
-    return _two_sum(high, low)
+    return two_sum(high, low)
 
 
-def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Return ``(s, e)`` with ``s + e == a + b`` exactly (Knuth)."""
     total = a + b
     shadow = total - a
     return total, (a - (total - shadow)) + (b - shadow)
@@ -280,20 +274,12 @@ def inertia(squares: Fraction, sums: Ints, counts: Ints, centers: Floats, grid: 
     counts : int64 ndarray of shape (n_clusters,)
     centers : float64 ndarray of shape (n_clusters, n_features)
     """
-    if centers.size > _LARGE and np.count_nonzero(centers) < _FEW * centers.size:
-        total = squares
-        for center, count, own in zip(centers, counts, sums.transpose(1, 0, 2), strict=True):
-            some = np.flatnonzero(center)
-            total += _own_terms(
-                own[:, np.newaxis, some], count[np.newaxis], center[some][np.newaxis], grid
-            )
-    else:
-        total = squares + _own_terms(sums, counts, centers, grid)
+    total = squares + own_terms(sums, counts, centers, grid)
     # Real elements were rounded to the grid, so a perfect fit may miss zero by one unit of it.
     return max(float(total), 0.0)
 
 
-def _own_terms(sums: Ints, counts: Ints, centers: Floats, grid: Grid) -> Fraction:
+def own_terms(sums: Ints, counts: Ints, centers: Floats, grid: Grid) -> Fraction:
     """``sum n_k ||C_k||^2 - 2 sum C_k . S_k`` of some clusters, exact."""
     n_clusters, n_features = centers.shape
     bits = (53 - n_features.bit_length()) // 2

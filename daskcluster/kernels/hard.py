@@ -67,6 +67,10 @@ class HardPartial:
     changed: int
     """Rows whose label changed."""
 
+    def plus(self, other: "HardPartial") -> "HardPartial":
+        """The sum of two."""
+        return merge_hard(self, other)
+
 
 def merge_hard(a: HardPartial, b: HardPartial) -> HardPartial:
     """Add two partials; exact, associative and commutative."""

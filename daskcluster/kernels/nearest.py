@@ -12,6 +12,7 @@ Errors of a product of length d follow Higham, *Accuracy and Stability of Numeri
 section 3.1: ``gamma_d = d u / (1 - d u)`` for any order of summation, with or without FMA.
 """
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -173,7 +174,10 @@ class Nearest:
         if not known:
             found.norms[run] = sparse_nearest.norms_above(moved, self.frame)
         prepared = self.sparse(rows.most_stored)
-        values, margin = sparse_nearest.scores(moved, prepared)
+        # From the origin the norms are the lengths.
+        at_origin = self.frame.middle is None
+        lengths = found.norms[run].astype(np.float64) if at_origin else None
+        values, margin = sparse_nearest.scores(moved, prepared, lengths)
         found.labels[run], best, second = sparse_nearest.two_best(values)
         gap = second - best - margin
         sure = gap > 0
@@ -231,6 +235,54 @@ class Nearest:
                 seen[key] = int(pick[exact.nearest(row.astype(np.float64), self.centers[pick])])
             labels.append(seen[key])
         return np.array(labels, dtype=np.intp)
+
+
+class NearestSparse(Nearest):
+    """The same for sparse centres, of which only what is not 0 is gone over.
+
+    Parameters
+    ----------
+    centers : SparseRows of shape (n_clusters, n_features)
+    frame : Frame
+        Without shift and middle.
+    """
+
+    def __init__(self, centers: SparseRows, frame: Frame) -> None:
+        assert frame.shift is None
+        assert frame.middle is None
+        first: dict[bytes, int] = {}
+        for i in range(len(centers)):
+            run = slice(centers.indptr[i], centers.indptr[i + 1])
+            first.setdefault(centers.indices[run].tobytes() + centers.data[run].tobytes(), i)
+        self.kept = np.array(list(first.values()), dtype=np.int32)
+        self.repeats = len(self.kept) < len(centers)
+        self.frame = frame
+        self._distinct = centers[self.kept] if self.repeats else centers
+
+    @cached_property
+    def _columns(self) -> Floats:
+        """The centres with a row a feature."""
+        columns: Floats = self._distinct.matrix().T.toarray(order="C")
+        return columns
+
+    @cached_property
+    def centers(self) -> Floats:  # type: ignore[override]
+        return self._columns.T
+
+    @cached_property
+    def _moved(self) -> Moved:
+        scaled = sparse_nearest.scaled(self._distinct, self.frame)
+        squares = scaled.squares()
+        exponent = self.frame.exponent
+        columns = np.ldexp(self._columns, -exponent) if exponent else self._columns
+        longest = float(np.sqrt(squares.max()))
+        return Moved(columns.T, squares, longest, longest, 0.0, float(squares.mean()))
+
+    @cached_property
+    def _exact_squares(self) -> list[Fraction]:
+        ends = self._distinct.indptr
+        rows = (self._distinct.data[a:b] for a, b in itertools.pairwise(ends.tolist()))
+        return [exact.squared_norms(row[np.newaxis])[0] for row in rows]
 
 
 def norm_errors(frame: Frame, n_features: int) -> tuple[np.float32, np.float32, np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
-from daskcluster.kernels.sparse import is_sparse
+from daskcluster.kernels.sparse import SparseRows, is_sparse
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class UnitLength:
 
     def __call__(self, rows: Any) -> Any:
         if is_sparse(rows):
-            lengths = _or_one(np.sqrt(rows.squares()))
-            return rows.with_data(rows.data / lengths[rows.row_of])
+            return _unit_sparse(rows)
         return unit_rows(rows.astype(np.float64))
 
 
@@ -61,6 +60,17 @@ def unit_rows(rows: Floats) -> Floats:
     lengths = _or_one(np.sqrt(np.square(shares).sum(axis=1)))
     shares /= lengths[:, np.newaxis]
     return shares
+
+
+def _unit_sparse(rows: SparseRows) -> SparseRows:
+    """The same of sparse rows."""
+    data, held = rows.data.astype(np.float64), rows.lengths > 0
+    largest = np.ones(len(rows))
+    if len(data):
+        largest[held] = np.maximum.reduceat(np.abs(data), rows.indptr[:-1][held])
+    data /= _or_one(largest)[rows.row_of]
+    squares = np.bincount(rows.row_of, weights=data * data, minlength=len(rows))
+    return rows.with_data(data / _or_one(np.sqrt(squares))[rows.row_of])
 
 
 def _or_one(values: Floats) -> Floats:

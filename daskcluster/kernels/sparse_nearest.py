@@ -34,6 +34,8 @@ def lengths_above(rows: SparseRows) -> Floats:
 
 def norms_above(rows: SparseRows, frame: Frame) -> Singles:
     """Upper bounds on the rows' distances from the frame's middle, float32."""
+    if frame.middle is None:
+        return upwards(lengths_above(rows))
     lengths, middle = lengths_above(rows), frame.middle_of(rows.n_features)
     own = float(middle @ middle)
     error = 4 * (rows.n_features + 8) * 2.0**-53
@@ -65,12 +67,15 @@ def two_best(values: Floats) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
     return labels, best, second
 
 
-def scores(rows: SparseRows, prepared: Any) -> tuple[Floats, Floats]:
-    """Scores of rows in the frame and all centres, and by how much two of them must differ."""
+def scores(rows: SparseRows, prepared: Any, lengths: Floats | None = None) -> tuple[Floats, Floats]:
+    """Scores of rows in the frame and all centres, and by how much two of them must differ.
+
+    ``lengths`` are upper bounds on the rows' norms, where they are known.
+    """
     values = rows.dot(prepared.columns)
     values *= -2
     values += prepared.squares
-    return values, prepared.margin(lengths_above(rows))
+    return values, prepared.margin(lengths_above(rows) if lengths is None else lengths)
 
 
 def decide_exactly(

@@ -1,0 +1,126 @@
+"""Hard k-means of sparse rows of very many features: centres and sums are sparse too.
+
+Every row is compared with every centre: what moving centres can change would be found from all
+their elements, which takes longer.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from daskcluster.kernels import exact
+from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Frame, Singles
+from daskcluster.kernels.nearest import Labels, NearestSparse
+from daskcluster.kernels.sparse import SparseRows
+from daskcluster.kernels.sparse_clusters import SparseSums
+from daskcluster.plan import Grid
+
+_RUN = 1 << 13  # rows whose elements are added at once: two entries each
+
+
+@dataclass(frozen=True)
+class SparsePartial:
+    """`hard.HardPartial` of sparse sums."""
+
+    sums: SparseSums
+    counts: exact.Ints
+    changed: int
+
+    def plus(self, other: "SparsePartial") -> "SparsePartial":
+        """Add two partials; exact, associative and commutative."""
+        return SparsePartial(
+            self.sums.plus(other.sums),
+            self.counts + other.counts,
+            self.changed + other.changed,
+        )
+
+
+@dataclass
+class LabelState:
+    """The labels of a block for an iteration's centres, and its norms: 8 bytes a row."""
+
+    iteration: int
+    labels: Labels
+    norms: Singles
+    """As in `nearest.Found`."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.labels.nbytes + self.norms.nbytes
+
+
+@dataclass(frozen=True)
+class AssignSparse:
+    """`hard.Assign` for sparse centres."""
+
+    centers: SparseRows
+    previous: SparseRows | None
+    iteration: int
+    frame: Frame
+    grid: Grid
+    state_kind: str | None = "labels"
+
+    @property
+    def partial_nbytes(self) -> int:
+        """Bytes of the sums of one partial, about."""
+        return self.centers.data.nbytes * (1 + self.grid.n_limbs)
+
+    @cached_property
+    def nearest(self) -> NearestSparse:
+        return NearestSparse(self.centers, self.frame)
+
+    @cached_property
+    def nearest_before(self) -> NearestSparse:
+        assert self.previous is not None
+        return NearestSparse(self.previous, self.frame)
+
+    def step(self, batch: Batch, state: LabelState | None) -> tuple[SparsePartial, LabelState]:
+        labels, norms = self.nearest.labels(batch.rows, None if state is None else state.norms)
+        before = None
+        if self.previous is not None:
+            known = state is not None and state.iteration == self.iteration - 1
+            before = state.labels if known and state else None
+            if before is None:
+                before = self.nearest_before.labels(batch.rows, norms)[0]
+        return self._moved(batch, before, labels), LabelState(self.iteration, labels, norms)
+
+    def _moved(self, batch: Batch, before: Labels | None, after: Labels) -> SparsePartial:
+        k = len(self.centers)
+        picked = np.arange(len(after)) if before is None else np.flatnonzero(before != after)
+        own = None if batch.weights is None else batch.weights[picked]
+        counts = exact.label_counts(after[picked], k, own)
+        if before is not None:
+            counts -= exact.label_counts(before[picked], k, own)
+        sums = self._none
+        for i in range(0, len(picked), _RUN):
+            run = picked[i : i + _RUN]
+            sums = sums.plus(self._carried(batch, None if before is None else before[run],
+                                           after[run], run))  # fmt: skip
+        return SparsePartial(sums, counts, len(picked))
+
+    @property
+    def _none(self) -> SparseSums:
+        empty = np.empty(0, dtype=np.int64)
+        limbs = np.empty((self.grid.n_limbs, 0), dtype=np.int64)
+        return SparseSums(*self.centers.shape, empty, limbs)
+
+    def _carried(self, batch: Batch, before: Labels | None, after: Labels, run: Any) -> SparseSums:
+        rows = batch.rows[run]
+        limbs = exact.to_grid(rows.data.astype(np.float64), self.grid)
+        if batch.weights is not None:
+            limbs = exact.times(limbs, batch.weights[run][rows.row_of])
+        places = _places(rows, after)
+        if before is not None:
+            places = np.concatenate([places, _places(rows, before)])
+            limbs = np.concatenate([limbs, -limbs], axis=1)
+        return SparseSums.gathered(*self.centers.shape, places, limbs)
+
+    def merge(self, a: SparsePartial, b: SparsePartial) -> SparsePartial:
+        return a.plus(b)
+
+
+def _places(rows: SparseRows, labels: Labels) -> Any:
+    return labels[rows.row_of] * np.int64(rows.n_features) + rows.indices
