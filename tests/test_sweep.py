@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -318,6 +319,13 @@ def test_the_command_line(store, tmp_path, capsys):
         assert run_cli("sweep", store.path, tmp_path / "u", *bad) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "u").exists()
+    weights = zarr.create_array(tmp_path / "w.zarr", data=np.arange(store.info.n_rows) % 2)
+    weighted = ["fit", store.path, tmp_path / "m", "--k", 3, "--seed", 4, "--json"]
+    assert run_cli(*weighted, "--weights", weights.store_path.store.root) == 0
+    sizes = json.loads(capsys.readouterr().out)["cluster_sizes"]
+    assert sum(sizes) == store.info.n_rows // 2
+    assert run_cli("evaluate", tmp_path / "m", store.path, "--weights", tmp_path / "no.npy") == 2
+    assert "--weights" in capsys.readouterr().err
 
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=8, unique=True), st.data())

@@ -12,6 +12,7 @@ import numpy as np
 
 from daskcluster.engine import JsonLines, Progress, Silent, TextLine
 from daskcluster.errors import InputError
+from daskcluster.store import zarr_array
 
 Command = Callable[..., Any]
 
@@ -20,7 +21,9 @@ RESUME = click.option(
 )
 
 
-WEIGHTS = click.option("--weights", metavar="FILE.npy", help="A row of weight w counts as w rows.")
+WEIGHTS = click.option(
+    "--weights", metavar="FILE.npy|ZARR", help="A row of weight w counts as w rows."
+)
 
 
 def load_array(option: str, path: str | None, what: str) -> Any:
@@ -28,7 +31,8 @@ def load_array(option: str, path: str | None, what: str) -> Any:
     if path is None:
         return None
     try:
-        return np.load(path, allow_pickle=False)
+        array = None if path.endswith(".npy") else zarr_array(path)
+        return np.load(path, allow_pickle=False) if array is None else array[:]
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{option} {path} cannot be read as {what}: {error}") from error
 
