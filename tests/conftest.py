@@ -19,8 +19,8 @@ settings.load_profile("no-deadline")
 
 
 def pytest_xdist_auto_num_workers(config):
-    """More processes than there are cores: many tests wait for processes of their own."""
-    return os.cpu_count() + 2
+    """One process more than there are cores: many tests wait for processes of their own."""
+    return os.cpu_count() + 1
 
 
 # They take minutes, in processes of their own: whoever begins with one should not be the last.

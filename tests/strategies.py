@@ -13,8 +13,8 @@ from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.moments import exponent_above
 from daskcluster.plan import INTEGER_BOUNDS, ROW_TYPES, Cut, sum_grid
 
-CHECK = settings(max_examples=60, deadline=None)
-FEW = settings(max_examples=25, deadline=None)
+CHECK = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=16, deadline=None)
 
 # Powers of two, so that scaling keeps ties: about 1e-200 and 1e135 for float64.
 SCALES = {"float64": (0, -664, 450), "float32": (0, -60, 60)}
