@@ -18,6 +18,7 @@ from strategies import CHECK, FEW, tables
 from daskcluster import (
     InputError,
     KMeans,
+    MiniBatchKMeans,
     SoftKMeans,
     calinski_harabasz_score,
     convert_npy,
@@ -164,6 +165,21 @@ def test_rows_of_no_weight_are_nowhere(rng, init):
     model = KMeans(3, init=init, random_state=1).fit(table, sample_weight=weights)
     assert np.abs(model.cluster_centers_).max() < 100
     assert model.cluster_sizes_.sum() == 300
+
+
+@pytest.mark.parametrize("kind", [KMeans, SoftKMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("init", ["auto", "k-means++", "random", "k-means||", "refined"])
+def test_fewer_rows_of_weight_than_clusters(rng, kind, init):
+    if kind is MiniBatchKMeans and init not in ("k-means++", "random"):
+        return
+    table = rng.normal(size=(5000, 2))
+    weights = np.zeros(5000)
+    weights[[4000, 4100]] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = kind(3, init=init, random_state=0).fit(table, sample_weight=weights)
+    assert model.cluster_sizes_.sum() == 2
+    assert np.isfinite(model.cluster_centers_).all()
 
 
 @pytest.fixture

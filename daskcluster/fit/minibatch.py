@@ -171,6 +171,7 @@ class MiniBatchKMeans(Clusterer):
         indices = spread_rows(data.n_rows, wanted)
         blocks = sorted({i // data.cut.rows_per_block for i in indices.tolist()})
         rows, weights = gathered((yield Ask(Sample(indices), "sample", blocks)))
+        weights = weights if weights is not None and weights.any() else None
         sample = array_dataset(rows).weighing(weights, data.weight_unit)
         rng = np.random.Generator(np.random.Philox(key=[options.seed, 0]))
         with sample.session() as session:

@@ -41,8 +41,12 @@ def refined_start(
     float64 ndarray of shape (n_clusters, n_features)
     """
     rng = np.random.Generator(np.random.Philox(key=list(key)))
-    few, many = sample_rows(data.n_rows, data.nbytes // data.n_rows, n_clusters)
-    indices = np.sort(rng.choice(data.n_rows, many, replace=False, shuffle=False))
+    # Rows of no weight are nowhere.
+    held = None if data.weights is None else np.flatnonzero(data.weights)
+    n_rows = data.n_rows if held is None else len(held)
+    few, many = sample_rows(n_rows, data.nbytes // data.n_rows, n_clusters)
+    indices = np.sort(rng.choice(n_rows, many, replace=False, shuffle=False))
+    indices = indices if held is None else held[indices]
     rows, weights = gathered((yield Ask(Sample(indices), "sample")))
     nested = np.sort(rng.choice(many, few, replace=False, shuffle=False))
     small = _sample(data, rows[nested], None if weights is None else weights[nested])

@@ -49,8 +49,12 @@ class Population:
 def random_rows(
     population: Population, n_clusters: int, rng: np.random.Generator
 ) -> Asking[Floats]:
-    """``n_clusters`` distinct copies of rows, uniformly; shape (n_clusters, n_features)."""
-    copies = rng.choice(population.size, n_clusters, replace=False, shuffle=False)
+    """``n_clusters`` distinct copies of rows, uniformly; shape (n_clusters, n_features).
+
+    Where there are not so many, copies are drawn more than once.
+    """
+    few = population.size < n_clusters
+    copies = rng.choice(population.size, n_clusters, replace=few, shuffle=False)
     return (yield from rows_at(population.cut, [population.row(int(i)) for i in copies]))
 
 
