@@ -288,6 +288,7 @@ def array_dataset(X: Any) -> Dataset:
 def _sparse_dataset(X: SparseRows) -> Dataset:
     n_rows, n_features = X.shape
     rows = sparse_chunk_rows(n_rows, len(X.data), X.dtype.itemsize)
+    rows = min(rows, max(1024, n_rows // 16))
     dtype, stored = check_row_type(X.dtype, "X"), len(X.data)
     return Dataset("X", n_rows, n_features, dtype, ArrayReader(X), Cut(n_rows, rows), stored=stored)
 

@@ -4,6 +4,7 @@ import math
 
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
+from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
 
@@ -13,7 +14,8 @@ def inertia_of(data: Dataset, centers: Floats) -> float:
     with data.session() as session:
         scale = data.scale(session)
         grid = scale.moments.sum_grid
-        job = Assign(centers, None, 0, scale.frame, grid, state_kind=None)
+        loops = not data.sparse and worthwhile(data.n_rows, *centers.shape)
+        job = Assign(centers, None, 0, scale.frame, grid, compiled=loops, state_kind=None)
         total = session.reduce(job, "inertia")
     units = exact.inertia(scale.total_squares, total.sums, total.counts, centers, grid)
     return math.ldexp(units, scale.weight_unit)

@@ -57,7 +57,10 @@ def refined_start(
 
 
 def _sample(data: Dataset, rows: Any, weights: Any) -> Dataset:
-    return replace(array_dataset(rows), name=data.name).weighing(weights, data.weight_unit)
+    """Rows in memory, surveyed once."""
+    sample = replace(array_dataset(rows), name=data.name).weighing(weights, data.weight_unit)
+    with sample.session() as session:
+        return replace(sample, moments=sample.known_moments(session))
 
 
 def _converged(
