@@ -21,7 +21,7 @@ from daskcluster.errors import BudgetError, InputError
 from daskcluster.fit.budget import spend_on_blocks
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
 from daskcluster.fit.weights import in_units
-from daskcluster.kernels import exact
+from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import HardPartial, merge_hard, moved
@@ -70,7 +70,7 @@ class Gather:
 
     def step(self, batch: Batch, state: None) -> tuple[Gathered, None]:
         labels, k = self.labelling.of(batch), len(self.points)
-        hard = moved(batch.rows, None, labels, k, self.grid, weights=batch.weights)
+        hard = self._sums(batch, labels)
         frame = self.labelling.frame
         spread = spread_sums(batch, labels, self.points, frame, self.spread_grid)
         table = None
@@ -78,6 +78,13 @@ class Gather:
             assert batch.labels is not None
             table = contingency_table(labels, batch.labels, k, self.n_classes, batch.weights)
         return Gathered(hard, spread, table), None
+
+    def _sums(self, batch: Batch, labels: Any) -> HardPartial:
+        rows, k = batch.rows, len(self.points)
+        loops = self.labelling.by_loops and batch.weights is None
+        if loops and compiled.can_move(rows, self.grid.n_limbs):
+            return HardPartial(*compiled.add(rows, labels, k), len(labels))
+        return moved(rows, None, labels, k, self.grid, weights=batch.weights)
 
     def merge(self, a: Gathered, b: Gathered) -> Gathered:
         table = None if a.table is None or b.table is None else merge_tables(a.table, b.table)
@@ -89,6 +96,8 @@ def gather_of(
 ) -> Gather:
     """The first reduction; without centres the clusters' points are the middle of the data."""
     frame, grid = scale.frame, scale.moments.sum_grid
+    loops = not data.sparse and compiled.worthwhile(data.n_rows, n_clusters, data.n_features)
+    labelling = replace(labelling, loops=loops)
     middle = frame.middle_of(data.n_features)
     points = np.broadcast_to(middle, (n_clusters, data.n_features))
     if labelling.centers is not None:

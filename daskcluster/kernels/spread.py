@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.nearest import Labels, Nearest
@@ -27,6 +27,8 @@ class Labelling:
 
     centers: Floats | None
     frame: Frame
+    loops: bool = False
+    """Whether the data is large enough for compiled loops, where a worker has them."""
 
     @cached_property
     def _nearest(self) -> Nearest:
@@ -34,10 +36,18 @@ class Labelling:
         return Nearest(self.centers, self.frame)
 
     def of(self, batch: Batch) -> Labels:
-        if self.centers is not None:
-            return self._nearest.labels(batch.rows)[0]
-        assert batch.labels is not None
-        return batch.labels
+        if self.centers is None:
+            assert batch.labels is not None
+            return batch.labels
+        few = len(self.centers) <= compiled.FEW and not self._nearest.repeats
+        if few and self.by_loops and compiled.is_plain(batch.rows, self.frame):
+            return compiled.find(self._nearest, batch.rows, None, None).labels
+        return self._nearest.labels(batch.rows)[0]
+
+    @property
+    def by_loops(self) -> bool:
+        """Whether compiled loops are there, and worth it."""
+        return self.loops and compiled.has_numba()
 
 
 def own_squares(rows: Rows, labels: Labels, points: Floats, frame: Frame) -> Floats:
