@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import count
 from typing import Any
 
-import numpy as np
 from distributed import Client, Future, KilledWorker, wait
 from distributed.comm import CommClosedError
 
@@ -344,9 +343,12 @@ class ClusterBackend:
 
 
 def _array_bytes(value: Any) -> int:
-    """Bytes of the arrays that a reduction holds, also in what it is made of."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
+    """Bytes of the arrays in a reduction, also in those that it is made of."""
+    n_bytes = getattr(value, "nbytes", None)
+    if isinstance(n_bytes, int):
+        return n_bytes
+    if isinstance(value, (tuple, list)):
+        return sum(map(_array_bytes, value))
     if not is_dataclass(value):
         return 0
     return sum(_array_bytes(getattr(value, field.name)) for field in fields(value))

@@ -62,7 +62,10 @@ class Reduction(Protocol):
 
 
 class Sparing(Reduction, Protocol):
-    """A reduction that says, before a block is read, which of its rows it must see."""
+    """A reduction that says, before a block is read, which of its rows it must see.
+
+    One that does so at times only has an attribute ``spares``: when false, its step gets the state.
+    """
 
     def ask(self, state: Any) -> Any:
         """From a block's state (None when absent) to what its step gets in the state's place.

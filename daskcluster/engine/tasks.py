@@ -132,7 +132,7 @@ def _step(work: Work, job: Reduction, coming: _Coming) -> tuple[Any, int]:
 
 
 def _spares(job: Reduction) -> bool:
-    return hasattr(job, "ask")
+    return bool(getattr(job, "spares", hasattr(job, "ask")))
 
 
 def _keep_likely(work: Work, job: Any, block: Block, batch: Any, state: Any) -> None:

@@ -76,6 +76,7 @@ def spend(
     size = None if asked is None else parse_bytes(asked)
     state = STATE_BYTES_PER_ROW * share * runs
     needed = _needed(session, data, clusters, threads, row_bytes) + starting
+    needed += _weight_bytes(data)
     budget = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
     # Where not all fits, rows that need not be read again are worth more than finer bounds.
     left = max(budget - held * row_bytes, budget // 4) / (held * runs)
@@ -116,7 +117,7 @@ def _needed(
     session: Session, data: Dataset, clusters: list[int], threads: int, row_bytes: int
 ) -> int:
     """Bytes without any kept block; what is there once a cluster is there for those of all runs."""
-    limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
+    limbs = sum_grid(data.population, data.dtype, 0).n_limbs
     block, total = session.cut.rows_per_block, sum(clusters)
     if data.sparse:
         size = block * (data.nbytes // data.n_rows)
@@ -124,6 +125,11 @@ def _needed(
     return fit_bytes(
         block, block * row_bytes, threads, data.n_features, total, limbs, len(clusters)
     )
+
+
+def _weight_bytes(data: Dataset) -> int:
+    """Every process has the weights of all rows."""
+    return 0 if data.weights is None or data.reader.in_memory else data.weights.nbytes
 
 
 def spend_on_blocks(
@@ -141,7 +147,7 @@ def spend_on_blocks(
     needed = soft_bytes(
         block, block * row_bytes, threads, data.n_features, sum(clusters), clusters[-1], runs
     )
-    needed += starting
+    needed += starting + _weight_bytes(data)
     size = None if asked is None else parse_bytes(asked)
     wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share * runs
     rows = memory_budget(size, needed, state, session.memory_limit, wanted, threads)

@@ -24,7 +24,7 @@ class KMeans(Clusterer):
     init : {'auto', 'refined', 'k-means++', 'k-means||', 'random'}, array of shape \
             (n_clusters, n_features) or callable, default='auto'
         'refined' clusters two nested samples in memory, after one pass that gathers them;
-        'k-means||' (Bahmani et al., VLDB 2012) takes seven passes, 'k-means++' one a cluster.
+        'k-means||' (Bahmani et al., VLDB 2012) takes six passes, 'k-means++' one a cluster.
         'auto' is 'k-means++', but 'refined' from 100,000 rows on. A callable is given
         ``(X, n_clusters, random_state)`` and returns centres.
     n_init : 'auto' or int, default='auto'
@@ -66,6 +66,7 @@ class KMeans(Clusterer):
     converged_ : bool
         False when ``max_iter`` ended the fit.
     cluster_sizes_ : int64 ndarray of shape (n_clusters,)
+        What their rows weigh; float64 where weights are no whole numbers.
     history_ : list of dict
         Per iteration: iteration, inertia, shift, changed, empty, passes.
     passes_ : float

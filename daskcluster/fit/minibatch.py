@@ -142,7 +142,7 @@ class MiniBatchKMeans(Clusterer):
     ) -> Self:  # fmt: skip
         began = time.perf_counter()
         if trail is not None:
-            trail.begin(describe(data, None, options))
+            trail.begin(self._described(data, options))
         self._begin(data, options)
         for i in range(options.max_iter):
             inertia = self._one_pass(data, self._batch_size(), progress, f"pass {i + 1}")
@@ -175,34 +175,39 @@ class MiniBatchKMeans(Clusterer):
         sample = array_dataset(rows).weighing(weights, data.weight_unit)
         rng = np.random.Generator(np.random.Philox(key=[options.seed, 0]))
         with sample.session() as session:
-            population = Population(session.cut, weights)
+            population = Population(session.cut, weights, data.weight_unit == 0)
             if options.init == "random":
                 return alone(session, random_rows(population, k, rng))
             scale = sample.scale(session)
             return alone(session, kmeans_plusplus(population, scale, sample.dtype, k, rng))
 
     def _one_pass(self, data: Dataset, size: int, progress: Progress | None, title: str) -> float:
-        inertia = 0.0
+        inertia, before = 0.0, self.counts_
         for rows, weights in batches(data, size, progress, title):
             self.cluster_centers_, self.counts_, _, own = minibatch_step(
                 rows, weights, self.cluster_centers_, self.counts_
             )
             self.n_steps_ += 1
             inertia += own
+        self._seen = self.counts_ - before
         return inertia
 
     def _adopt_pass(
         self, data: Dataset, X: Any, options: Options, inertia: float, seconds: float, *,
         passes: int,
     ) -> None:  # fmt: skip
-        sizes = np.rint(np.ldexp(self.counts_, -data.weight_unit)).astype(np.int64)
+        sizes = np.rint(np.ldexp(self._seen, -data.weight_unit)).astype(np.int64)
         found = Lloyd(self.cluster_centers_, inertia, passes, False, sizes, [])
         decoded = 0.0 if data.reader.in_memory else float(passes)
         init = options.init if isinstance(options.init, str) else "array"
         init = "callable" if callable(options.init) else init
-        fit = Fit(found, decoded, seconds, 0, describe(data, None, options), None, init)
+        fit = Fit(found, decoded, seconds, 0, self._described(data, options), None, init)
         self._take(fit, data, X, options.seed)
         self.labels_ = self._apply(X, self._mapped(Label(self.cluster_centers_)), np.int32, None)
+
+    def _described(self, data: Dataset, options: Options) -> dict[str, dict[str, Any]]:
+        about = describe(data, None, options)
+        return about | {"options": about["options"] | {"batch_size": self._batch_size()}}
 
     def _adopt_more(self, fit: Fit) -> None:
         """There is nothing more."""

@@ -42,15 +42,17 @@ class Options:
 
 
 def describe(data: Dataset, scale: Scale | None, options: Options) -> dict[str, dict[str, Any]]:
-    """All that decides a fit's result, as JSON; of rows whose scale nobody knows not all."""
+    """All that decides a fit's result, as JSON; rows whose scale nobody knows are no others."""
     init = options.init
     if isinstance(init, np.ndarray):
         init = _digest(init)
     elif callable(init):
         init = "callable"
     content = None
-    if data.build is None and scale is not None:
-        content = _digest(scale.moments.sums, scale.moments.squares)
+    if data.build is None:
+        content = data.reader.identity()
+        if scale is not None:
+            content = _digest(scale.moments.sums, scale.moments.squares)
     rows = {"rows": data.n_rows, "features": data.n_features, "type": data.dtype}
     if data.weights is not None:
         rows["weights"] = _digest(data.weights, np.int64(data.weight_unit))

@@ -41,7 +41,7 @@ class Shared:
     @property
     def population(self) -> Population:
         """The rows that are drawn from."""
-        return Population(self.session.cut, self.data.weights)
+        return Population(self.session.cut, self.data.weights, self.data.weight_unit == 0)
 
 
 def hard_restart(

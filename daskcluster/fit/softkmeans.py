@@ -33,7 +33,7 @@ class SoftKMeans(Clusterer):
     init : {'auto', 'refined', 'k-means++', 'k-means||', 'random'}, array of shape \
             (n_clusters, n_features) or callable, default='auto'
         'refined' clusters two nested samples in memory, after one pass that gathers them;
-        'k-means||' (Bahmani et al., VLDB 2012) takes seven passes, 'k-means++' one a cluster.
+        'k-means||' (Bahmani et al., VLDB 2012) takes six passes, 'k-means++' one a cluster.
         'auto' is 'k-means++', but 'refined' from 100,000 rows on. A callable is given
         ``(X, n_clusters, random_state)`` and returns centres.
     n_init : 'auto' or int, default='auto'
@@ -71,6 +71,7 @@ class SoftKMeans(Clusterer):
     cluster_weights_ : float64 ndarray of shape (n_clusters,)
         Sums of responsibilities.
     cluster_sizes_ : int64 ndarray of shape (n_clusters,)
+        What their rows weigh; float64 where weights are no whole numbers.
         Rows of each label.
     precision_ : str
         The precision that was used.

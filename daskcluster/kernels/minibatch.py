@@ -13,6 +13,9 @@ import numpy.typing as npt
 from daskcluster.kernels.frame import Floats, Frame, frame_of, unmoved
 from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.sparse import is_sparse
+from daskcluster.kernels.spread import own_squares
+
+_RUN = 1 << 13  # rows that are added up at once
 
 Counts = npt.NDArray[np.float64]
 
@@ -30,12 +33,17 @@ def minibatch_step(
     counts : float64 ndarray of shape (n_clusters,)
         What the rows that each centre has seen weigh.
     """
-    k = len(centers)
     labels, _ = Nearest(centers, _frame(rows, centers)).labels(rows)
-    pick = np.zeros((k, len(rows)))
-    pick[labels, np.arange(len(rows))] = 1.0 if weights is None else weights
-    sums, more = _sums(pick, rows), pick.sum(axis=1)
-    inertia = _inertia(rows, pick, sums, more, centers)
+    heavy = np.ones(len(rows)) if weights is None else weights
+    sums, more, inertia = np.zeros(centers.shape), np.zeros(len(centers)), 0.0
+    for i in range(0, len(rows), _RUN):
+        run = slice(i, i + _RUN)
+        part, own, w = rows[run], labels[run], heavy[run]
+        pick = np.zeros((len(centers), len(own)))
+        pick[own, np.arange(len(own))] = w
+        sums += _sums(pick, part)
+        more += pick.sum(axis=1)
+        inertia += float(own_squares(part, own, centers, Frame(None, 0)) @ w)
     after = counts + more
     moved = more > 0
     new = centers.copy()
@@ -52,15 +60,3 @@ def _sums(pick: Floats, rows: Any) -> Floats:
         return np.ascontiguousarray((rows.matrix().T.astype(np.float64) @ pick.T).T)
     sums: Floats = pick @ rows.astype(np.float64)
     return sums
-
-
-def _inertia(rows: Any, pick: Floats, sums: Floats, more: Counts, centers: Floats) -> float:
-    """``sum w ||x||^2 - 2 c . S + m ||c||^2``, in floats."""
-    if is_sparse(rows):
-        squares = rows.squares()
-    else:
-        wide = rows.astype(np.float64)
-        squares = np.einsum("ij,ij->i", wide, wide)
-    own = np.einsum("ij,ij->i", centers, centers) @ more
-    found = float((pick @ squares).sum() - 2 * np.einsum("ij,ij->", centers, sums) + own)
-    return max(found, 0.0)

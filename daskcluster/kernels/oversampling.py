@@ -73,6 +73,11 @@ class Oversample(_Measured):
     most: int = 0
     """Rows that are kept: far more are drawn once in the lifetime of nobody."""
 
+    @property
+    def partial_nbytes(self) -> int:
+        """Bytes of the rows of one partial."""
+        return self.most * int(self.seeds.shape[1]) * 8
+
     def step(
         self, batch: Batch, state: CandidateState | None
     ) -> tuple[tuple[int, list[Drawn]], CandidateState]:

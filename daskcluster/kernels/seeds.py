@@ -26,6 +26,7 @@ Weights = npt.NDArray[np.int64]
 # Finer units would leave many more rows to exact arithmetic and change no draw one could notice.
 _UNIT_BITS = 24
 _RUN_BYTES = 1 << 22
+FARTHEST = 2.0**61  # units; a sum of few stays in int64
 
 
 def unit_exponent(total_variance: Fraction, dtype: str) -> int:
@@ -201,7 +202,8 @@ def distances(
 def runs_of_rows(rows: npt.NDArray[Any], n_points: int) -> list[slice]:
     """Runs of rows that stay in cache with their distances from so many points."""
     size = max(_RUN_BYTES // (8 * (rows.shape[1] + n_points)), 1)
-    size = TILE_ROWS if is_sparse(rows) else size
+    if is_sparse(rows):
+        size = min(TILE_ROWS, max(_RUN_BYTES // (8 * n_points), 64))
     return [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
 
 
@@ -225,13 +227,15 @@ def _whole(
 ) -> Weights:
     """Squared distances in the frame to whole units, exactly where the error leaves them open."""
     scale = 2 * job.frame.exponent - job.unit
-    low = np.floor(np.ldexp(values - errors, scale) + 1 / 3)
-    high = np.floor(np.ldexp(values + errors, scale) + 1 / 3)
+    # Of rows that weigh little some may be so far that all farther ones count alike.
+    low = np.minimum(np.floor(np.ldexp(values - errors, scale) + 1 / 3), FARTHEST)
+    high = np.minimum(np.floor(np.ldexp(values + errors, scale) + 1 / 3), FARTHEST)
     out = np.maximum(low, 0).astype(np.int64)
     unsure = (low != high) & (out < below[:, np.newaxis])
     for i, j in np.argwhere(unsure).tolist():
         distance = exact.squared_distance(rows[i].astype(np.float64), points[j])
-        out[i, j] = (distance / Fraction(2) ** job.unit + Fraction(1, 3)) // 1
+        units = (distance / Fraction(2) ** job.unit + Fraction(1, 3)) // 1
+        out[i, j] = min(units, int(FARTHEST))
     return out
 
 

@@ -248,7 +248,9 @@ class Agreement:
     @np.errstate(over="ignore", invalid="ignore")
     def step(self, batch: Batch, state: None) -> tuple[float, None]:
         k, d = self.centers.shape
-        first = Batch(batch.start, batch.rows[: soft_rows(d, k)])
+        run = slice(0, soft_rows(d, k))
+        own = None if batch.weights is None else batch.weights[run]
+        first = Batch(batch.start, batch.rows[run], weights=own)
         single, double = (self._step(first, name) for name in ("float32", "float64"))
         size = float(np.linalg.norm(double))
         return float(np.linalg.norm(single - double)) / size if size else 0.0, None

@@ -103,6 +103,11 @@ class SparseSums:
         self, squares: Fraction, counts: exact.Ints, centers: SparseRows, grid: Grid
     ) -> float:
         """`exact.inertia` of sparse centres, in exact arithmetic, rounded once."""
+        if not len(self.places):  # a zero somewhere stands for all
+            n_limbs = len(self.limbs)
+            zero = np.zeros((n_limbs, 1), dtype=np.int64)
+            held = SparseSums(self.n_clusters, self.n_features, np.zeros(1, np.int64), zero)
+            return held.inertia(squares, counts, centers, grid)
         at, known = self._at(centers)
         # Two float64 hold two limbs, and products of them far above what underflows.
         if len(self.limbs) <= 2 and grid.exponent > -400:
@@ -116,10 +121,8 @@ class SparseSums:
         wanted = centers.row_of * np.int64(self.n_features) + centers.indices
         if len(wanted) == len(self.places) and (wanted == self.places).all():
             return np.arange(len(wanted)), np.ones(len(wanted), dtype=bool)
-        at = np.searchsorted(self.places, wanted)
-        at = np.minimum(at, max(len(self.places) - 1, 0))
-        known = self.places[at] == wanted if len(self.places) else np.zeros(len(wanted), bool)
-        return at, known
+        at = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
+        return at, self.places[at] == wanted
 
     def _certified(
         self,
@@ -152,7 +155,7 @@ class SparseSums:
         if not np.isfinite(size):
             return None
         # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
-        error = Fraction(size) * Fraction(2.0**-100) * (64 + len(at) // _RUN)
+        error = Fraction(size) * Fraction(2.0**-100) * (64 + (len(at) // _RUN) ** 2)
         whole = math.fsum(large)
         left = math.fsum([*large.tolist(), -whole, *small.tolist()])
         middle = squares + Fraction(whole) + Fraction(left)

@@ -43,6 +43,11 @@ class Together:
         return "together" if any(job.state_kind for job in self.jobs) or self.living else None
 
     @property
+    def spares(self) -> bool:
+        """Whether all of them say which rows they need; else blocks are read and kept whole."""
+        return all(job.state_kind is not None and hasattr(job, "likely") for job in self.jobs)
+
+    @property
     def partial_nbytes(self) -> int:
         """Bytes of the sums of one partial."""
         return sum(getattr(job, "partial_nbytes", 0) for job in self.jobs)
@@ -72,13 +77,15 @@ class Together:
 
     def likely(self, states: States, n: int) -> Indices:
         """The ``n`` rows most likely to be asked for next: each reduction has its share of them."""
-        sparing = [(name, job) for name, job in self._named if hasattr(job, "likely")]
-        share = n // max(len(sparing), 1)
-        found = [job.likely(states[name][1], share) for name, job in sparing if share]
+        share = n // len(self.jobs)
+        found = [job.likely(states[name][1], share) for name, job in self._named if share]
         return np.unique(np.concatenate([*found, np.empty(0, dtype=np.intp)])).astype(np.intp)
 
-    def step(self, batch: Batch | None, wanted: Wanted | None) -> tuple[tuple[Any, ...], States]:
-        wanted = self.ask(None) if wanted is None else wanted
+    def step(
+        self, batch: Batch | None, wanted: Wanted | States | None
+    ) -> tuple[tuple[Any, ...], States]:
+        if not isinstance(wanted, Wanted):
+            wanted = self.ask(wanted)
         states, partials = dict(wanted.states), []
         for (name, job), own in zip(self._named, wanted.own, strict=True):
             partial, state = job.step(_part(batch, job, own), own)

@@ -24,6 +24,8 @@ class Population:
     cut: Cut
     weights: npt.NDArray[np.int64] | None = None
     """Shape (n_rows,); None where each row is one."""
+    copies: bool = True
+    """Whether weights are numbers of copies, and not shares of a row."""
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
@@ -53,9 +55,28 @@ def random_rows(
 
     Where there are not so many, copies are drawn more than once.
     """
+    if not population.copies:
+        return (yield from rows_at(population.cut, _distinct(population, n_clusters, rng)))
     few = population.size < n_clusters
     copies = rng.choice(population.size, n_clusters, replace=few, shuffle=False)
     return (yield from rows_at(population.cut, [population.row(int(i)) for i in copies]))
+
+
+def _distinct(population: Population, n_clusters: int, rng: np.random.Generator) -> list[int]:
+    """Rows drawn one after the other in proportion to their weights, none twice if possible."""
+    assert population.weights is not None
+    possible = min(n_clusters, int(np.count_nonzero(population.weights)))
+    found: dict[int, None] = {}
+    for _ in range(64 * n_clusters):
+        if len(found) == possible:
+            break
+        found[population.draw(rng)] = None
+    # Rows that weigh next to nothing: the first that are left.
+    for row in np.flatnonzero(population.weights).tolist() if len(found) < possible else ():
+        if len(found) < possible:
+            found[row] = None
+    rows = list(found)
+    return [rows[i % len(rows)] for i in range(n_clusters)]
 
 
 def rows_at(cut: Cut, indices: list[int]) -> Asking[Floats]:
