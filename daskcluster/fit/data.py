@@ -1,15 +1,12 @@
 """What a fit may be given, and how its rows are read."""
 
-import hashlib
 import logging
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +18,13 @@ from daskcluster.convert.blocks import convert_sparse_dask, is_sparse_dask
 from daskcluster.engine import Progress, Reader, Session
 from daskcluster.engine.lazy import is_dask_array, temporary_directory
 from daskcluster.errors import InputError
+from daskcluster.fit.readers import ArrayReader, MappedReader, WeightedReader
 from daskcluster.fit.weights import Whole, whole_weights
-from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import Moments
 from daskcluster.kernels.rowmaps import RowMap
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.plan import (
-    MOST_READ_AHEAD,
     SPARSE_GRAIN,
-    Block,
     Cut,
     aligned,
     check_row_type,
@@ -46,73 +41,6 @@ _LOG = logging.getLogger("daskcluster")
 
 # What is done to a feature of dense centres in an iteration, in comparisons of stored elements.
 WIDE_FEATURES = 60
-
-
-@dataclass(frozen=True)
-class ArrayReader:
-    """Rows of an array in this process; nothing is decoded or copied."""
-
-    array: Any
-    """An ndarray, or `SparseRows`."""
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    in_memory = True
-
-    def read(self, block: Block) -> Batch:
-        return Batch(block.start, self.array[block.start : block.stop])
-
-    def identity(self) -> str:
-        return self.token
-
-
-@dataclass(frozen=True)
-class MappedReader:
-    """Rows of a reader, mapped as they are read."""
-
-    reader: Any
-    map: RowMap
-
-    in_memory = False
-
-    @property
-    def token(self) -> str:
-        return f"{self.reader.token}|{self.map.token}"
-
-    def read(self, block: Block) -> Batch:
-        batch: Batch = self.reader.read(block)
-        return replace(batch, rows=self.map(batch.rows))
-
-    def identity(self) -> str:
-        return str(self.reader.identity())
-
-
-@dataclass(frozen=True)
-class WeightedReader:
-    """Rows of a reader, each with its weight."""
-
-    reader: Any
-    weights: Whole
-
-    heavy = True
-
-    @property
-    def in_memory(self) -> bool:
-        return bool(self.reader.in_memory)
-
-    @property
-    def most_ahead(self) -> int:
-        return int(getattr(self.reader, "most_ahead", MOST_READ_AHEAD))
-
-    @cached_property
-    def token(self) -> str:
-        return f"{self.reader.token}|{hashlib.sha256(self.weights.tobytes()).hexdigest()[:16]}"
-
-    def read(self, block: Block) -> Batch:
-        batch: Batch = self.reader.read(block)
-        return replace(batch, weights=self.weights[block.start : block.stop])
-
-    def identity(self) -> str:
-        return str(self.reader.identity())
 
 
 @dataclass(frozen=True)
