@@ -32,7 +32,7 @@ from daskcluster.survey import scale_of
 def job_for(kind, table, seeds, **more):
     scale = scale_of(moments_of(table))
     unit = unit_exponent(scale.total_variance, table.dtype.name)
-    return kind(0, seeds, scale.frame, unit, table.dtype.name, **more)
+    return kind(seeds, scale.frame, unit, table.dtype.name, **more)
 
 
 def units(table, seeds, unit):

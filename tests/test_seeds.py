@@ -39,11 +39,11 @@ def whole_units(rows, points, unit):
     return [[int((reference.distance(r, p) / scale + third) // 1) for p in points] for r in rows]
 
 
-def job_for(table, seeds, kind=Potentials, restart=0, **more):
+def job_for(table, seeds, kind=Potentials, **more):
     scale = scale_of(moments_of(table))
     dtype = table.dtype.name
     unit = unit_exponent(scale.total_variance, dtype)
-    return kind(restart, seeds, scale.frame, unit, dtype, **more)
+    return kind(seeds, scale.frame, unit, dtype, **more)
 
 
 def seeds_of(table, k, seed=0, rows_per_block=None):
@@ -73,7 +73,7 @@ def test_distances_are_whole_units(table, data):
         shifts.append(table[0].astype(np.float32))
     for shift in shifts:
         for exponent in (0, job.frame.exponent):
-            other = Potentials(0, points, Frame(shift, exponent), job.unit, job.dtype)
+            other = Potentials(points, Frame(shift, exponent), job.unit, job.dtype)
             assert (distances(table, points, other) == distances(table, points, job)).all()
 
 
@@ -86,14 +86,14 @@ def test_distances_on_and_beside_a_whole_unit(dtype, offset):
     table = (offset + np.arange(30).reshape(-1, 1) % 8 * step).astype(dtype)
     points = table[:2].astype(np.float64)
     for unit in (0, 1, 2, 5) if step == 1 else (-9, -8, -7, 0):
-        job = Potentials(0, points, Frame(None, 0), unit, dtype)
+        job = Potentials(points, Frame(None, 0), unit, dtype)
         assert distances(table, points, job).tolist() == whole_units(table, points, unit)
 
 
 def test_distances_over_several_runs_of_rows():
     table = np.random.default_rng(0).integers(0, 256, (300, 5000)).astype(np.uint8)
     points = table[:3].astype(np.float64)
-    job = Potentials(0, points, Frame(None, 0), 3, "uint8")
+    job = Potentials(points, Frame(None, 0), 3, "uint8")
     whole = ((table[:, None].astype(np.int64) - table[None, :3]) ** 2).sum(axis=2)
     assert (distances(table, points, job) == (3 * whole + 8) // 24).all()
 
@@ -124,13 +124,12 @@ def test_potentials_for_any_blocks_and_states(table, data):
             None,
             early.step(part, None)[1],
             job.step(part, None)[1],
-            SeedState(job.restart + 1, 1, junk),
-            SeedState(job.restart, len(seeds) + 1, junk),
+            SeedState(len(seeds) + 1, junk),
         ]
         for state in states:
             partial, after = job.step(part, state)
             assert partial == [(part.start, wanted[rows].sum(axis=0).tolist())]
-            assert (after.restart, after.n_seeds) == (job.restart, len(seeds))
+            assert after.n_seeds == len(seeds)
             assert after.weights.tolist() == to_seeds[rows].tolist()
         assert not junk.any()
         rest.append(partial)
@@ -147,7 +146,7 @@ def test_inverting_finds_the_row_that_passes(n):
     ends = np.cumsum(weights)
     lefts = sorted({0, ends[-1] - 1, *(ends[:-1][:5]).tolist(), *(ends[:-1][-5:]).tolist()})
     targets = {70: [(i, int(left)) for i, left in enumerate(lefts)]}
-    job = Invert(0, seeds, Frame(None, 0), 0, "uint8", targets=targets)
+    job = Invert(seeds, Frame(None, 0), 0, "uint8", targets=targets)
     found, _ = job.step(Batch(70, table), None)
     for (place, index, row), left in zip(found, lefts, strict=True):
         i = index - 70
@@ -155,7 +154,7 @@ def test_inverting_finds_the_row_that_passes(n):
         assert row.tolist() == table[i].tolist()
         assert lefts[place] == left
         assert not np.shares_memory(row, table)
-    too_far = Invert(0, seeds, Frame(None, 0), 0, "uint8", targets={70: [(0, int(ends[-1]))]})
+    too_far = Invert(seeds, Frame(None, 0), 0, "uint8", targets={70: [(0, int(ends[-1]))]})
     with pytest.raises(ValueError, match="exceeds the sum"):
         too_far.step(Batch(70, table), None)
     assert job.step(Batch(0, table), None)[0] == []

@@ -2,13 +2,20 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from daskcluster.engine.protocols import Reduction
 from daskcluster.engine.session import Session
 from daskcluster.kernels.together import Together
 
 T = TypeVar("T")
+
+
+class Reduces(Protocol):
+    """A session, or what does its work for rows at hand."""
+
+    def reduce(self, job: Any, title: str, blocks: list[int] | None = None) -> Any:
+        """The partials of all blocks, or of those named, merged."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ Asking = Generator[Ask, Any, T]
 """Yields what it needs of the data, is sent the merged partials, and returns what it found."""
 
 
-def alone(session: Session, computation: Asking[T]) -> T:
+def alone(session: Reduces, computation: Asking[T]) -> T:
     """One computation to its end."""
     answer = None
     while True:

@@ -45,6 +45,8 @@ Function = Callable[[Any], npt.NDArray[Any]]
 class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators: what is fitted, and what a fitted model says of rows."""
 
+    _inits: ClassVar[tuple[str, ...]] = INITS
+    """Names of ways to find initial centres."""
     _saved: ClassVar[tuple[str, ...]] = (
         "inertia_", "n_iter_", "converged_", "init_", "history_", "passes_", "seconds_", "seed_",
         "build_", "dtype_", "n_samples_", "n_features_in_", "source_", "top_terms_",
@@ -286,14 +288,11 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
 
     def _init(self, X: Any, n_clusters: int) -> Any:
         before = getattr(self, "cluster_centers_", None)
-        if self._flag("warm_start") and before is not None and len(before) == n_clusters:
+        warm = hasattr(self, "warm_start") and self._flag("warm_start")
+        if warm and before is not None and len(before) == n_clusters:
             return before
         if isinstance(self.init, str):
-            return one_of("init", self.init, INITS, ", an array or a callable")
-        return self._given_init(X, n_clusters)
-
-    def _given_init(self, X: Any, n_clusters: int) -> Any:
-        """Initial centres that are not named: an array, or what makes one."""
+            return one_of("init", self.init, self._inits, ", an array or a callable")
         if callable(self.init):
             return lambda seed, restart: self.init(
                 X, n_clusters, random_state=np.random.RandomState(_bits(seed, restart))
@@ -302,7 +301,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             return np.array(self.init, dtype=np.float64, order="C")
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"init={self.init!r} should be one of {INITS}, an array or a callable"
+                f"init={self.init!r} should be one of {self._inits}, an array or a callable"
             ) from error
 
     def __sklearn_tags__(self) -> Tags:

@@ -12,10 +12,17 @@ from daskcluster.engine import Ask, Asking, Progress, alone, stream
 from daskcluster.errors import InputError
 from daskcluster.fit.checkpoint import Checkpoint
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
-from daskcluster.fit.estimator import Clusterer, integer, one_of
+from daskcluster.fit.estimator import Clusterer, integer
 from daskcluster.fit.inertia import inertia_of
 from daskcluster.fit.lloyd import Lloyd
-from daskcluster.fit.options import Options, check_centers, check_n_clusters, describe
+from daskcluster.fit.options import (
+    Options,
+    check_centers,
+    check_n_clusters,
+    describe,
+    given_centers,
+    init_name,
+)
 from daskcluster.fit.run import Fit
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.minibatch import minibatch_step
@@ -24,7 +31,6 @@ from daskcluster.kernels.sampling import Sample, gathered, stacked
 from daskcluster.kernels.sparse import is_sparse
 from daskcluster.seeding import Population, kmeans_plusplus, random_rows
 
-INITS = ("k-means++", "random")
 # Rows that initial centres are drawn from: so many batches, from places spread over the data.
 _INIT_BATCHES, _PLACES = 3, 16
 
@@ -81,6 +87,7 @@ class MiniBatchKMeans(Clusterer):
     16.0
     """
 
+    _inits: ClassVar[tuple[str, ...]] = ("k-means++", "random")
     _saved: ClassVar[tuple[str, ...]] = (*Clusterer._saved, "n_steps_")
     _arrays: ClassVar[dict[str, str]] = Clusterer._arrays | {"counts_": "float64"}
 
@@ -160,13 +167,9 @@ class MiniBatchKMeans(Clusterer):
         self.n_steps_ = 0
 
     def _initial(self, data: Dataset, options: Options) -> Asking[Floats]:
-        k = options.n_clusters
-        if isinstance(options.init, np.ndarray):
-            return options.init.astype(np.float64)
-        if callable(options.init):
-            centers = np.asarray(options.init(options.seed, 0), dtype=np.float64)
-            check_centers(centers, k, data.n_features)
+        if (centers := given_centers(options, data.n_features)) is not None:
             return centers
+        k = options.n_clusters
         wanted = max(_INIT_BATCHES * self._batch_size(), _INIT_BATCHES * k)
         indices = spread_rows(data.n_rows, wanted)
         blocks = sorted({i // data.cut.rows_per_block for i in indices.tolist()})
@@ -199,8 +202,7 @@ class MiniBatchKMeans(Clusterer):
         sizes = np.rint(np.ldexp(self._seen, -data.weight_unit)).astype(np.int64)
         found = Lloyd(self.cluster_centers_, inertia, passes, False, sizes, [])
         decoded = 0.0 if data.reader.in_memory else float(passes)
-        init = options.init if isinstance(options.init, str) else "array"
-        init = "callable" if callable(options.init) else init
+        init = init_name(options)
         fit = Fit(found, decoded, seconds, 0, self._described(data, options), None, init)
         self._take(fit, data, X, options.seed)
         self.labels_ = self._apply(X, self._mapped(Label(self.cluster_centers_)), np.int32, None)
@@ -217,21 +219,16 @@ class MiniBatchKMeans(Clusterer):
 
     def _options(self, X: Any, seed: int | None) -> Options:
         self._batch_size()
-        init = self._init_of(X)
+        n_clusters = integer("n_clusters", self.n_clusters, 1)
         return Options(
-            n_clusters=integer("n_clusters", self.n_clusters, 1),
-            init=init,
+            n_clusters=n_clusters,
+            init=self._init(X, n_clusters),
             n_init=1,
             max_iter=integer("max_iter", self.max_iter, 1),
             tol=0.0,
             standardize=self._flag("standardize"),
             seed=self._seed() if seed is None or self.random_state is not None else seed,
         )
-
-    def _init_of(self, X: Any) -> Any:
-        if isinstance(self.init, str):
-            return one_of("init", self.init, INITS, ", an array or a callable")
-        return self._given_init(X, integer("n_clusters", self.n_clusters, 1))
 
 
 def spread_rows(n_rows: int, wanted: int) -> npt.NDArray[np.int64]:

@@ -71,6 +71,24 @@ def _digest(*arrays: Any) -> str:
     return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
 
 
+def init_name(options: Options) -> str:
+    """Where a fit begins, for a model: a name, 'array' or 'callable'."""
+    if isinstance(options.init, str):
+        return options.init
+    return "callable" if callable(options.init) else "array"
+
+
+def given_centers(options: Options, n_features: int) -> Floats | None:
+    """Initial centres that need no rows; None where they have a name."""
+    if isinstance(options.init, str):
+        return None
+    if not callable(options.init):
+        return options.init.astype(np.float64)
+    centers = np.asarray(options.init(options.seed, options.restart), dtype=np.float64)
+    check_centers(centers, options.n_clusters, n_features)
+    return centers
+
+
 def check_n_clusters(n_clusters: int, n_rows: int, name: str) -> None:
     """Raise `InputError` for fewer rows than clusters, in scikit-learn's words."""
     if n_rows < n_clusters:

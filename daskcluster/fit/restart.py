@@ -12,7 +12,7 @@ from daskcluster.fit.budget import Spending, leading_directions
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.ledger import Page
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
-from daskcluster.fit.options import Options, check_centers
+from daskcluster.fit.options import Options, given_centers
 from daskcluster.fit.refined import refined_start
 from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, soften
 from daskcluster.kernels.frame import Floats
@@ -108,14 +108,9 @@ def _precision(shared: Shared, options: Options, centers: Floats) -> Asking[str]
 
 def _initial(shared: Shared, options: Options, page: Page) -> Asking[Floats]:
     """Initial centres; draws are keyed by the seed and the restart."""
-    k, restart = options.n_clusters, options.restart
-    if isinstance(options.init, np.ndarray):
-        return options.init.astype(np.float64)
-    if callable(options.init):
-        centers = np.asarray(options.init(options.seed, restart), dtype=np.float64)
-        check_centers(centers, k, shared.data.n_features)
+    if (centers := given_centers(options, shared.data.n_features)) is not None:
         return centers
-    key = (options.seed, restart)
+    k, key = options.n_clusters, (options.seed, options.restart)
     if options.init == "refined":
         unit = options.metric == "cosine"
         return (yield from refined_start(shared.data, k, key, unit=unit))

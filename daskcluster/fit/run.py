@@ -17,7 +17,13 @@ from daskcluster.fit.checkpoint import NoTrail, Trail
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.ledger import Ledger, Page
 from daskcluster.fit.lloyd import Lloyd
-from daskcluster.fit.options import Options, check_centers, check_n_clusters, describe
+from daskcluster.fit.options import (
+    Options,
+    check_centers,
+    check_n_clusters,
+    describe,
+    init_name,
+)
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
 from daskcluster.plan import FEWEST_ROWS, start_bytes
@@ -104,17 +110,17 @@ def fit_all(
         ledger = Ledger(session, trail, trail.begin(whole))
         found = run_all(Shared(session, data, scale, spending), runs, ledger, at_once)
         return [
-            Fit(one, session.passes, ledger.seconds, session.n_tasks, whole, *_how(one, run))
+            Fit(
+                one,
+                session.passes,
+                ledger.seconds,
+                session.n_tasks,
+                whole,
+                None if isinstance(one, Lloyd) else one.precision,
+                init_name(run),
+            )  # fmt: skip
             for one, run in zip(found, runs, strict=True)
         ]
-
-
-def _how(found: Lloyd | SoftFit, options: Options) -> tuple[str | None, str]:
-    """The precision of a soft fit, and where it began."""
-    precision = None if isinstance(found, Lloyd) else found.precision
-    if isinstance(options.init, str):
-        return precision, options.init
-    return precision, "callable" if callable(options.init) else "array"
 
 
 def decided(data: Dataset, options: Options) -> Options:

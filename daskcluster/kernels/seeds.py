@@ -42,7 +42,6 @@ def unit_exponent(total_variance: Fraction, dtype: str) -> int:
 class SeedState:
     """Least distance of each row to the seeds so far, in units: 8 bytes a row."""
 
-    restart: int
     n_seeds: int
     weights: Weights
 
@@ -55,7 +54,6 @@ class SeedState:
 class Seeding:
     """What the reductions of seeding share."""
 
-    restart: int
     seeds: Floats
     """The seeds so far, shape (n_seeds, n_features)."""
     frame: Frame
@@ -67,12 +65,12 @@ class Seeding:
         """Bring the state up to date with the seeds; rebuild it when it was lost."""
         known = 0
         weights = np.full(len(batch.rows), np.iinfo(np.int64).max)
-        if state is not None and state.restart == self.restart and state.n_seeds <= len(self.seeds):
+        if state is not None and state.n_seeds <= len(self.seeds):
             known, weights = state.n_seeds, state.weights
         if known < len(self.seeds):
             fresh = distances(batch.rows, self.seeds[known:], self, weights)
             weights = np.minimum(weights, fresh.min(axis=1))
-        return SeedState(self.restart, len(self.seeds), weights)
+        return SeedState(len(self.seeds), weights)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.engine import Ask, Asking
+from daskcluster.engine import Ask, Asking, alone
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.oversampling import NUMBER_BITS, CountNearest, Drawn, Oversample
@@ -54,7 +54,7 @@ def kmeans_parallel(
     """
     rng = np.random.Generator(np.random.Philox(key=list(key)))
     shared: dict[str, Any] = {
-        "restart": 0, "frame": scale.frame, "dtype": dtype,
+        "frame": scale.frame, "dtype": dtype,
         "unit": unit_exponent(scale.total_variance, dtype),
     }  # fmt: skip
     if before is None:
@@ -72,7 +72,7 @@ def kmeans_parallel(
     counts = yield Ask(CountNearest(seeds=seeds, **shared), "k-means|| weights")
     candidates = Batch(0, seeds.astype(dtype), weights=counts)
     own = Population(Cut(len(seeds), len(seeds)), counts)
-    return at_hand(kmeans_plusplus(own, scale, dtype, n_clusters, rng), candidates)
+    return alone(_AtHand(candidates), kmeans_plusplus(own, scale, dtype, n_clusters, rng))
 
 
 def _round(
@@ -102,15 +102,15 @@ def most_drawn(expected: int) -> int:
     return expected + 9 * math.isqrt(expected) + 32
 
 
-def at_hand(computation: Asking[Floats], batch: Batch) -> Floats:
-    """A computation over rows that are all in one block, to its end."""
-    answer, state = None, None
-    while True:
-        try:
-            ask = computation.send(answer)
-        except StopIteration as end:
-            found: Floats = end.value
-            return found
-        keeps = ask.job.state_kind is not None
-        answer, after = ask.job.step(batch, state if keeps else None)
-        state = after if keeps else state
+class _AtHand:
+    """Rows that are all in one block, in the place of a session."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._state: Any = None
+
+    def reduce(self, job: Any, title: str, blocks: list[int] | None = None) -> Any:
+        keeps = job.state_kind is not None
+        partial, state = job.step(self._batch, self._state if keeps else None)
+        self._state = state if keeps else self._state
+        return partial

@@ -19,7 +19,6 @@ def kmeans_plusplus(
     dtype: str,
     n_clusters: int,
     rng: np.random.Generator,
-    restart: int = 0,
     *,
     before: dict[str, Any] | None = None,
     keep: Callable[[dict[str, Any]], None] | None = None,
@@ -45,7 +44,7 @@ def kmeans_plusplus(
     """
     unit = unit_exponent(scale.total_variance, dtype)
     shared: dict[str, Any] = {
-        "restart": restart, "frame": scale.frame, "unit": unit, "dtype": dtype,
+        "frame": scale.frame, "unit": unit, "dtype": dtype,
     }  # fmt: skip
     n_trials = seed_trials(n_clusters)
     # Candidates of the round are measured together with the seed that the last round chose.
