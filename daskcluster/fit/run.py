@@ -118,7 +118,7 @@ def fit_all(
                 whole,
                 None if isinstance(one, Lloyd) else one.precision,
                 init_name(run),
-            )  # fmt: skip
+            )
             for one, run in zip(found, runs, strict=True)
         ]
 
