@@ -8,7 +8,7 @@ import numpy as np
 from daskcluster.engine import Session
 from daskcluster.kernels.frame import EASY_EXPONENT, Frame, centered
 from daskcluster.kernels.moments import Extremes, Moments, SumMoments, exponent_above
-from daskcluster.plan import INTEGER_BOUNDS
+from daskcluster.sizing import INTEGER_BOUNDS
 
 
 def survey(session: Session, name: str, n_rows: int, dtype: str) -> Moments:

@@ -25,7 +25,7 @@ from benchlib import (
     spread,
 )
 
-from daskcluster.plan import Block, Cut, chunk_rows
+from daskcluster.sizing import Block, Cut, chunk_rows
 from daskcluster.sources import Source
 from daskcluster.store import CODECS, ArraySpec, Build, StoreReader, building
 

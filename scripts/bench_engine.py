@@ -28,7 +28,7 @@ from distributed import Client
 from daskcluster.engine import Session, local_cluster
 from daskcluster.fit.data import Dataset, zarr_dataset
 from daskcluster.kernels.hard import Assign
-from daskcluster.plan import TASKS_PER_THREAD, n_tasks
+from daskcluster.sizing import TASKS_PER_THREAD, n_tasks
 from daskcluster.store import open_rows
 from daskcluster.survey import scale_of
 

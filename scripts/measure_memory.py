@@ -2,8 +2,8 @@
 
 A cluster of its own for each: the idle workers import the package and open the store; the others
 fit it. The peak is the kernel's (VmHWM), so nothing between two samples is missed. Beside it the
-account by addition: `daskcluster.plan.fit_bytes`, or `soft_bytes`, the bound that is checked before
-a fit.
+account by addition: `daskcluster.sizing.fit_bytes`, or `soft_bytes`, the bound that is checked
+before a fit.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from daskcluster import KMeans, SoftKMeans, open_store, predict_responsibilities
 from daskcluster.convert import convert_rows
 from daskcluster.engine import local_cluster, parse_bytes
 from daskcluster.fit.data import Dataset, store_dataset
-from daskcluster.plan import (
+from daskcluster.sizing import (
     SOFT_STATE_BYTES_PER_ROW,
     STATE_BYTES_PER_ROW,
     WORKER_OVERHEAD,

@@ -11,7 +11,7 @@ from daskcluster.fit.data import array_dataset
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.moments import exponent_above
-from daskcluster.plan import INTEGER_BOUNDS, ROW_TYPES, Cut, sum_grid
+from daskcluster.sizing import INTEGER_BOUNDS, ROW_TYPES, Cut, sum_grid
 
 CHECK = settings(max_examples=40, deadline=None)
 FEW = settings(max_examples=16, deadline=None)

@@ -16,7 +16,7 @@ from daskcluster import KMeans, convert_npy, fit_model
 from daskcluster.engine import Session, Stop, cluster, members, stoppable
 from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.errors import ClusterLost, EngineError, InputError, Interrupted
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
-from daskcluster.plan import integer_grid
+from daskcluster.sizing import integer_grid
 
 pytest.importorskip("numba")
 

@@ -16,7 +16,7 @@ from daskcluster import InputError, StoreError, convert_idx, convert_npy, open_s
 from daskcluster.engine import Silent
 from daskcluster.errors import DaskClusterError, EngineError
 from daskcluster.files import only_writer
-from daskcluster.plan import Block
+from daskcluster.sizing import Block
 from daskcluster.sources.files import unreadable
 from daskcluster.store import Build
 

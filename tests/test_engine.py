@@ -18,7 +18,7 @@ from daskcluster.engine.blas import OneBlasThread
 from daskcluster.engine.memory import MEMORY, ProcessMemory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 from daskcluster.store import open_rows
 
 

@@ -12,7 +12,7 @@ from strategies import CHECK, tables
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.moments import exponent_above
-from daskcluster.plan import LIMB_BITS, ROW_TYPES, Grid, integer_grid, real_grid, sum_grid
+from daskcluster.sizing import LIMB_BITS, ROW_TYPES, Grid, integer_grid, real_grid, sum_grid
 
 reals = st.floats(-(2.0**499), 2.0**499).filter(lambda v: v == 0 or abs(v) > 2.0**-400)
 

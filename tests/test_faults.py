@@ -20,7 +20,7 @@ from readers import IndexReader
 from daskcluster import ClusterLost, KMeans, SoftKMeans, convert_npy, fit_model
 from daskcluster.engine import Session, Silent, connected, members
 from daskcluster.errors import EngineError
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 
 FIT = {"n_clusters": 12, "random_state": 3, "tol": 0}
 
@@ -194,7 +194,7 @@ def test_two_attempts_at_the_same_time_share_no_state(client, tmp_path):
     """A cancelled task that still runs, and the one that takes its place."""
     from daskcluster.engine.memory import MEMORY  # noqa: PLC0415
     from daskcluster.engine.tasks import Work, close_here, run_partition  # noqa: PLC0415
-    from daskcluster.plan import Partition  # noqa: PLC0415
+    from daskcluster.sizing import Partition  # noqa: PLC0415
 
     work, flag = Work("twice", IndexReader(), 0), tmp_path / "slow"
     part = Partition(Cut(10, 10), 0, 1)
@@ -217,7 +217,7 @@ def test_two_attempts_at_the_same_time_share_no_state(client, tmp_path):
 
 def test_a_cancelled_attempt_ends_at_its_next_block(client, tmp_path):
     from daskcluster.engine.tasks import Work, close_here, run_partition  # noqa: PLC0415
-    from daskcluster.plan import Partition  # noqa: PLC0415
+    from daskcluster.sizing import Partition  # noqa: PLC0415
 
     flag = tmp_path / "slow"
     flag.touch()

@@ -14,7 +14,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.hard import _RUN, Assign, HardPartial, HardState, merge_hard, moved
-from daskcluster.plan import ROW_TYPES
+from daskcluster.sizing import ROW_TYPES
 
 
 def same(a, b):

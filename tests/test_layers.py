@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "daskcluster"
 ORDER = (
     "cli", "demo", "report", "assess", "fit", "seeding", "convert", "survey", "engine", "store",
-    "sources", "metrics", "kernels", "plan", "files", "errors",
+    "sources", "metrics", "kernels", "sizing", "files", "errors",
 )  # fmt: skip
 OWNERS = {
     "zarr": {"store"},

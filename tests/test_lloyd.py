@@ -19,7 +19,7 @@ from daskcluster.engine.memory import MEMORY
 from daskcluster.fit.lloyd import Progression, lloyd
 from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.outputs import Label
-from daskcluster.plan import ROW_TYPES
+from daskcluster.sizing import ROW_TYPES
 from daskcluster.survey import scale_of, survey
 
 

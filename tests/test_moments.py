@@ -14,7 +14,7 @@ from daskcluster.errors import InputError
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import Extremes, SumMoments, exponent_above, largest_magnitude
-from daskcluster.plan import INTEGER_BOUNDS, ROW_TYPES
+from daskcluster.sizing import INTEGER_BOUNDS, ROW_TYPES
 from daskcluster.survey import scale_of, survey
 
 

@@ -9,7 +9,7 @@ from strategies import CHECK, centers_for, frames_for, tables
 
 from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.nearest import Nearest
-from daskcluster.plan import ROW_TYPES, tile_rows
+from daskcluster.sizing import ROW_TYPES, tile_rows
 
 
 def check(rows, centers, frames=None):

@@ -15,7 +15,7 @@ from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
-from daskcluster.plan import n_directions, projection_bytes
+from daskcluster.sizing import n_directions, projection_bytes
 
 
 def crooked(rng, n_directions, n_features):

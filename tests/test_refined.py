@@ -17,7 +17,7 @@ from daskcluster.engine import Silent
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.sampling import Sample, gathered, stacked
 from daskcluster.kernels.sparse import SparseRows, is_sparse
-from daskcluster.plan import FEWEST_ROWS, sample_rows
+from daskcluster.sizing import FEWEST_ROWS, sample_rows
 
 
 @given(st.data())

@@ -22,7 +22,7 @@ from daskcluster.kernels.soft import (
     soft_centers,
     soft_grids,
 )
-from daskcluster.plan import Cut, Grid, aligned, grain_rows, small_products, soft_rows
+from daskcluster.sizing import Cut, Grid, aligned, grain_rows, small_products, soft_rows
 from daskcluster.survey import scale_of, survey
 
 

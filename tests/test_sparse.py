@@ -19,7 +19,7 @@ from daskcluster.kernels.frame import Frame, frame_of, unmoved
 from daskcluster.kernels.hard import moved
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.plan import sum_grid
+from daskcluster.sizing import sum_grid
 from daskcluster.survey import survey
 
 

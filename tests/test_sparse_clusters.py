@@ -21,7 +21,7 @@ from daskcluster.kernels.nearest import Nearest, NearestSparse
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.sparse_clusters import SparseSums, same, squared_shift
 from daskcluster.kernels.sparse_hard import AssignSparse
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 
 
 def as_sparse(table):

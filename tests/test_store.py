@@ -24,7 +24,7 @@ from daskcluster import InputError, KMeans, StoreError, convert_idx, convert_npy
 from daskcluster.cli import main
 from daskcluster.errors import DaskClusterError
 from daskcluster.kernels import exact
-from daskcluster.plan import ROW_TYPES, Block, grain_rows
+from daskcluster.sizing import ROW_TYPES, Block, grain_rows
 from daskcluster.store import CODECS, ArraySpec, Build, building, place
 from daskcluster.store.chunks import Buffers, LocalChunks
 

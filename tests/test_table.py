@@ -135,10 +135,10 @@ def test_a_conversion_that_ended_early_goes_on(files, rows, tmp_path, monkeypatc
     options = {"id_column": "name", "rows_per_chunk": 1}
     with monkeypatch.context() as broken:
         broken.setattr(converting.TableColumns, "put", fail)
-        broken.setattr("daskcluster.plan.blocks.grain_rows", lambda n_features: 128)
+        broken.setattr("daskcluster.sizing.blocks.grain_rows", lambda n_features: 128)
         with pytest.raises(Exception, match="the disk is gone"):
             convert_table(files, tmp_path / "s", **options)
-    monkeypatch.setattr("daskcluster.plan.blocks.grain_rows", lambda n_features: 128)
+    monkeypatch.setattr("daskcluster.sizing.blocks.grain_rows", lambda n_features: 128)
     store = convert_table(files, tmp_path / "s", resume=True, **options)
     # CSV has as many digits as float32 needs, and is read as float64.
     np.testing.assert_array_equal(store.rows(0, 700).astype(np.float32), features(rows))

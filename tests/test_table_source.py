@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskcluster.errors import InputError
-from daskcluster.plan import ROW_TYPES
+from daskcluster.sizing import ROW_TYPES
 from daskcluster.sources import Source
 from daskcluster.sources.predictions import writing_parquet
 from daskcluster.sources.table import TableSource, open_table

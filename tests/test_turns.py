@@ -20,7 +20,7 @@ from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.sparse_hard import AssignSparse
 from daskcluster.kernels.together import Together
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 
 
 @pytest.fixture(scope="module")

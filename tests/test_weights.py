@@ -32,7 +32,7 @@ from daskcluster.engine import Silent
 from daskcluster.engine.memory import MEMORY
 from daskcluster.fit.weights import whole_weights
 from daskcluster.kernels import exact
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from daskcluster.fit.estimator import Clusterer
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.outputs import Label, Membership
-from daskcluster.plan import CHUNK_BYTES, Cut, real_grid
+from daskcluster.sizing import CHUNK_BYTES, Cut, real_grid
 from daskcluster.store import ArraySpec, Build, BuildReader, Store, building, open_store
 from daskcluster.store.layout import is_url
 

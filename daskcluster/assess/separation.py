@@ -35,7 +35,7 @@ from daskcluster.kernels.spread import (
 )
 from daskcluster.metrics import contingency_table, merge_tables
 from daskcluster.metrics.separation import calinski_harabasz, davies_bouldin
-from daskcluster.plan import Block, Grid
+from daskcluster.sizing import Block, Grid
 from daskcluster.survey import Scale
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from daskcluster.engine.lazy import lazy_rows
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 from daskcluster.store import BuildReader
 from daskcluster.store.layout import plain_path
 from daskcluster.store.reading import BuildArray, root_attributes

@@ -17,7 +17,7 @@ from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import largest_magnitude
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.plan import (
+from daskcluster.sizing import (
     SPARSE_GRAIN,
     Block,
     Cut,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from daskcluster.convert.parts import Census, Gathered, Ints, Part, each_part
 from daskcluster.convert.weighing import TextOptions, idf_of, kept_terms
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import Block, chunk_rows, sparse_bytes, sparse_chunk_rows
+from daskcluster.sizing import Block, chunk_rows, sparse_bytes, sparse_chunk_rows
 from daskcluster.sources.documents import Documents, row_order
 from daskcluster.store import Build, Store
 

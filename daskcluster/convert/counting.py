@@ -10,7 +10,7 @@ import numpy.typing as npt
 from daskcluster.convert.parts import DOCUMENTS_PER_PART, count_terms, write_part
 from daskcluster.convert.weighing import TextOptions, weigh
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import Block
+from daskcluster.sizing import Block
 from daskcluster.sources.documents import Document
 from daskcluster.store import Build, write_sparse
 

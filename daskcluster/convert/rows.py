@@ -21,7 +21,7 @@ from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import largest_magnitude
-from daskcluster.plan import MOST_READ_AHEAD, Block, Cut, check_row_type, chunk_rows, grain_rows
+from daskcluster.sizing import MOST_READ_AHEAD, Block, Cut, check_row_type, chunk_rows, grain_rows
 from daskcluster.sources import Source, scan_classes
 from daskcluster.sources.table import TableSource
 from daskcluster.store import (

@@ -20,7 +20,7 @@ from daskcluster.engine import Progress, Session
 from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
-from daskcluster.plan import SPARSE_GRAIN, Cut, grain_rows
+from daskcluster.sizing import SPARSE_GRAIN, Cut, grain_rows
 from daskcluster.sources.documents import Documents
 from daskcluster.sources.files import sha256
 from daskcluster.sources.text import open_documents

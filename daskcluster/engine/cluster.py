@@ -24,7 +24,7 @@ from daskcluster.engine.tasks import (
     run_partition,
 )
 from daskcluster.errors import ClusterLost, EngineError, InputError, Stopped
-from daskcluster.plan import TASKS_PER_THREAD, Cut, Partition, partitions, within
+from daskcluster.sizing import TASKS_PER_THREAD, Cut, Partition, partitions, within
 
 MAX_ATTEMPTS = 5
 # Larger arguments would pass through the scheduler once a task; as a future they do once, but wait

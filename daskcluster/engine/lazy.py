@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from daskcluster.engine.blas import BLAS
 from daskcluster.engine.protocols import Reader
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 
 BlockFunction = Callable[[Any], npt.NDArray[Any]]
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from daskcluster.plan import Block
+from daskcluster.sizing import Block
 
 
 class Rows(Protocol):

@@ -16,7 +16,7 @@ from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
-from daskcluster.plan import MOST_READ_AHEAD, Cut, coarser, read_ahead
+from daskcluster.sizing import MOST_READ_AHEAD, Cut, coarser, read_ahead
 
 
 def parse_bytes(size: str | int | float) -> int:

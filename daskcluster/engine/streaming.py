@@ -9,7 +9,7 @@ from daskcluster.engine.progress import Progress, Silent
 from daskcluster.engine.protocols import Reader
 from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import readers
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 
 
 def stream(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from daskcluster.engine.blas import BLAS
 from daskcluster.engine.memory import MEMORY, Forgotten
 from daskcluster.engine.protocols import Reader, Reduction, Rows
-from daskcluster.plan import Block, Partition
+from daskcluster.sizing import Block, Partition
 
 # A task ends after this long and is followed by the next range, so that progress, stop flags and
 # retries stay fine-grained on huge data.

@@ -13,7 +13,7 @@ from distributed.system import MEMORY_LIMIT
 from daskcluster.engine.protocols import Reduction
 from daskcluster.engine.stopping import Stop
 from daskcluster.engine.tasks import Outcome, Taker, Work, close_here, run_partition, worker_facts
-from daskcluster.plan import Cut, partitions, within
+from daskcluster.sizing import Cut, partitions, within
 
 _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
 

@@ -8,7 +8,8 @@ from daskcluster.engine import Session, parse_bytes
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import compiled
 from daskcluster.kernels.projection import Basis, basis_of
-from daskcluster.plan import (
+from daskcluster.seeding import take_rows
+from daskcluster.sizing import (
     FEWEST_PROJECTED,
     SOFT_STATE_BYTES_PER_ROW,
     STATE_BYTES_PER_ROW,
@@ -21,7 +22,6 @@ from daskcluster.plan import (
     sparse_fit_bytes,
     sum_grid,
 )
-from daskcluster.seeding import take_rows
 from daskcluster.survey import Scale
 
 SAMPLE_ROWS = 1024

@@ -23,7 +23,7 @@ from daskcluster.fit.weights import Whole, whole_weights
 from daskcluster.kernels.moments import Moments
 from daskcluster.kernels.rowmaps import RowMap
 from daskcluster.kernels.sparse import SparseRows, is_sparse
-from daskcluster.plan import (
+from daskcluster.sizing import (
     SPARSE_GRAIN,
     Cut,
     aligned,

@@ -32,7 +32,7 @@ from daskcluster.fit.weights import in_units
 from daskcluster.kernels.outputs import Apply, Distance, Label
 from daskcluster.kernels.rowmaps import Mapped, RowMap, Standardized, UnitLength
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.plan import ROW_TYPES, Cut
+from daskcluster.sizing import ROW_TYPES, Cut
 
 _STANDARDS = ("mean_", "scale_")
 

@@ -23,7 +23,7 @@ from daskcluster.kernels.sparse_clusters import (
     squared_shift,
 )
 from daskcluster.kernels.sparse_hard import AssignSparse, SparsePartial
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 from daskcluster.survey import Scale
 
 Centers = Floats | SparseRows

@@ -11,7 +11,7 @@ from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels.frame import Floats
-from daskcluster.plan import LARGEST_MAGNITUDE
+from daskcluster.sizing import LARGEST_MAGNITUDE
 from daskcluster.survey import Scale
 
 INITS = ("auto", "refined", "k-means++", "k-means||", "random")

@@ -9,7 +9,7 @@ from typing import Any
 from daskcluster.fit.weights import Whole
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.rowmaps import RowMap
-from daskcluster.plan import MOST_READ_AHEAD, Block
+from daskcluster.sizing import MOST_READ_AHEAD, Block
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.rowmaps import unit_rows
 from daskcluster.kernels.sampling import Sample, gathered
-from daskcluster.plan import sample_rows
 from daskcluster.seeding import Population, kmeans_plusplus
+from daskcluster.sizing import sample_rows
 
 STARTS = 4  # solutions of the smaller sample of which the larger one chooses
 MOST_ITERATIONS = 300

@@ -26,7 +26,7 @@ from daskcluster.fit.options import (
 )
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
-from daskcluster.plan import FEWEST_ROWS, start_bytes
+from daskcluster.sizing import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
 
 _Share = Callable[[Session, Dataset, list[int], int | str | None, int], Spending]

@@ -10,7 +10,7 @@ from daskcluster.fit.run import Fit
 from daskcluster.fit.soft import SoftFit, objective_of
 from daskcluster.kernels.outputs import Membership
 from daskcluster.kernels.responsibilities import METRICS, Softness
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 
 PRECISIONS = ("auto", "float32", "float64")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.nearest import Labels
-from daskcluster.plan import pairs_width
+from daskcluster.sizing import pairs_width
 
 _BINS = 32
 _REACH = 3.0  # the bins of distances end at so many times the longest centre

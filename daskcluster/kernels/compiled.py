@@ -23,7 +23,7 @@ from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
-from daskcluster.plan import INTEGER_BOUNDS
+from daskcluster.sizing import INTEGER_BOUNDS
 
 _LOG = logging.getLogger("daskcluster")
 

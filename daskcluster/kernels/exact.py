@@ -1,6 +1,6 @@
 """Exact arithmetic on float64 and int64 arrays.
 
-Sums live on a fixed-point grid (`daskcluster.plan.Grid`) as int64 *limbs*: an array of shape
+Sums live on a fixed-point grid (`daskcluster.sizing.Grid`) as int64 *limbs*: an array of shape
 (n_limbs, ...) whose value is ``sum(limb[l] * 2**(48 l)) * 2**grid.exponent``. Integers add in any
 order to the same bits, so neither chunks nor workers can change a result.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from daskcluster.plan import LIMB_BITS, Grid
+from daskcluster.sizing import LIMB_BITS, Grid
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ import numpy as np
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.scratch import scratch
-from daskcluster.plan import LIMB_BITS, Grid
+from daskcluster.sizing import LIMB_BITS, Grid
 
 # Low limbs are below 2**47 each way, and sums of them below 2**53.
 _MOST = 32

@@ -14,7 +14,7 @@ from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_sums import add_by_cluster
-from daskcluster.plan import Grid, pairs_width
+from daskcluster.sizing import Grid, pairs_width
 
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.vectors import first_bit, lesser, not_above_zero
-from daskcluster.plan import LANES
+from daskcluster.sizing import LANES
 
 SUMS = {"reassoc", "contract", "nsz"}
 _FINITE = {*SUMS, "nnan"}

@@ -12,7 +12,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.sparse import is_sparse
 from daskcluster.kernels.sparse_sums import column_sums
-from daskcluster.plan import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, square_grid, sum_grid
+from daskcluster.sizing import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, square_grid, sum_grid
 
 
 @dataclass(frozen=True)

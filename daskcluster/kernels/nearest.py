@@ -26,7 +26,7 @@ from daskcluster.kernels.prepared import Moved, Scores, move, prepare
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS
-from daskcluster.plan import tile_rows
+from daskcluster.sizing import tile_rows
 
 Labels = npt.NDArray[np.int32]
 

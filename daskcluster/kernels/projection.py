@@ -19,7 +19,7 @@ import numpy.typing as npt
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.scratch import scratch
-from daskcluster.plan import projection_tile_rows
+from daskcluster.sizing import projection_tile_rows
 
 _SEGMENT = 128  # shorter sums err less
 _ROUNDS = 3

@@ -18,7 +18,7 @@ from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
-from daskcluster.plan import SPARSE_GRAIN, small_products, soft_rows
+from daskcluster.sizing import SPARSE_GRAIN, small_products, soft_rows
 
 METRICS = ("euclidean", "sqeuclidean")
 # Of the squared distance of a row from the middle of the data.

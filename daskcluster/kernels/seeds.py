@@ -19,7 +19,7 @@ from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS, scaled
-from daskcluster.plan import INTEGER_BOUNDS
+from daskcluster.sizing import INTEGER_BOUNDS
 
 Weights = npt.NDArray[np.int64]
 

@@ -27,7 +27,7 @@ from daskcluster.kernels.responsibilities import Responsibilities, Softness, til
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
-from daskcluster.plan import SPARSE_GRAIN, Grid, real_grid, small_products, soft_group, soft_rows
+from daskcluster.sizing import SPARSE_GRAIN, Grid, real_grid, small_products, soft_group, soft_rows
 
 # A cluster of less weight in all has no place of its own.
 LEAST_WEIGHT = 1e-12

@@ -9,7 +9,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.responsibilities import Responsibilities, Softness, run_rows, tiles
-from daskcluster.plan import Grid, real_grid
+from daskcluster.sizing import Grid, real_grid
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from daskcluster.kernels import exact
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 
 Places = npt.NDArray[np.int64]
 

@@ -16,7 +16,7 @@ from daskcluster.kernels.frame import Frame, Singles
 from daskcluster.kernels.nearest import Labels, NearestSparse
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.sparse_clusters import SparseSums
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 
 _RUN = 1 << 13  # rows whose elements are added at once: two entries each
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.plan import Grid
+from daskcluster.sizing import Grid
 
 # 2**14 limbs of 48 bits stay below 2**62.
 _RUN = 1 << 14

@@ -18,7 +18,7 @@ from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.responsibilities import run_rows, tiles
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
-from daskcluster.plan import Grid, real_grid
+from daskcluster.sizing import Grid, real_grid
 
 
 @dataclass(frozen=True)

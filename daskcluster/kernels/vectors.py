@@ -6,7 +6,7 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from daskcluster.plan import LANES
+from daskcluster.sizing import LANES
 
 
 @intrinsic

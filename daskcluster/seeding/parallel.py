@@ -12,9 +12,9 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.oversampling import NUMBER_BITS, CountNearest, Drawn, Oversample
 from daskcluster.kernels.seeds import unit_exponent
-from daskcluster.plan import Cut
 from daskcluster.seeding.plusplus import kmeans_plusplus
 from daskcluster.seeding.population import Population, rows_at
+from daskcluster.sizing import Cut
 from daskcluster.survey import Scale
 
 # The paper's experiments: after five rounds of twice as many draws as clusters more change little.

@@ -8,8 +8,8 @@ import numpy as np
 from daskcluster.engine import Ask, Asking
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.seeds import Invert, Potentials, unit_exponent
-from daskcluster.plan import seed_trials
 from daskcluster.seeding.population import Population, below, rows_at
+from daskcluster.sizing import seed_trials
 from daskcluster.survey import Scale
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from daskcluster.engine import Ask, Asking, Session, alone
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.seeds import TakeRows
-from daskcluster.plan import Cut
+from daskcluster.sizing import Cut
 
 _DRAW_BITS = 128
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.errors import InputError
-from daskcluster.plan import LARGEST_MAGNITUDE, grain_rows
+from daskcluster.sizing import LARGEST_MAGNITUDE, grain_rows
 from daskcluster.sources.columns import Place, Selection
 from daskcluster.sources.files import Array
 

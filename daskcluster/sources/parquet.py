@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from daskcluster.errors import InputError
-from daskcluster.plan import grain_rows
+from daskcluster.sizing import grain_rows
 from daskcluster.sources import arrow
 from daskcluster.sources.columns import (
     Listing,

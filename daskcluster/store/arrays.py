@@ -16,7 +16,7 @@ import zarr
 
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import Block
+from daskcluster.sizing import Block
 from daskcluster.store.layout import is_url, plain_path, zarr_store
 
 

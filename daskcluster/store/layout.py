@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 from daskcluster.errors import StoreError
 from daskcluster.kernels.exact import from_ints, to_ints
 from daskcluster.kernels.moments import Moments
-from daskcluster.plan import ROW_TYPES, sparse_bytes
+from daskcluster.sizing import ROW_TYPES, sparse_bytes
 
 FORMAT = "daskcluster-store"
 FORMAT_VERSION = 1

@@ -15,7 +15,7 @@ from zarr.codecs import Crc32cCodec
 
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
-from daskcluster.plan import Block
+from daskcluster.sizing import Block
 from daskcluster.store.chunks import LocalChunks
 from daskcluster.store.layout import (
     ATTRIBUTE,

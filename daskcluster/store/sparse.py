@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.sparse import SparseRows
-from daskcluster.plan import Block
+from daskcluster.sizing import Block
 from daskcluster.store.build import ArraySpec, Build
 from daskcluster.store.reading import BuildArray, open_store
 

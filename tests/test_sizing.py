@@ -1,4 +1,4 @@
-"""Arithmetic of the plan: cuts cover every row once, grids cannot overflow, bounds refuse."""
+"""Arithmetic of sizes: cuts cover every row once, grids cannot overflow, bounds refuse."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import CHECK
 
 from daskcluster.errors import BudgetError, InputError
-from daskcluster.plan import (
+from daskcluster.sizing import (
     BLOCKS_KEPT_APART,
     CHUNK_BYTES,
     INTEGER_BOUNDS,

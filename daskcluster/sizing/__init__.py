@@ -5,7 +5,7 @@ Words used throughout the package: a *grain* is the fixed run of rows that one p
 blocks that one task goes through.
 """
 
-from daskcluster.plan.blocks import (
+from daskcluster.sizing.blocks import (
     BLOCKS_KEPT_APART,
     CHUNK_BYTES,
     LARGEST_BLOCK_BYTES,
@@ -29,7 +29,7 @@ from daskcluster.plan.blocks import (
     sparse_chunk_rows,
     within,
 )
-from daskcluster.plan.grids import (
+from daskcluster.sizing.grids import (
     GRID_BITS,
     INT64_SAFE_BITS,
     INTEGER_BOUNDS,
@@ -44,7 +44,7 @@ from daskcluster.plan.grids import (
     square_grid,
     sum_grid,
 )
-from daskcluster.plan.memory import (
+from daskcluster.sizing.memory import (
     BUDGET_SHARE,
     MOST_READ_AHEAD,
     PLANNED_SHARE,
@@ -59,8 +59,8 @@ from daskcluster.plan.memory import (
     soft_bytes,
     sparse_fit_bytes,
 )
-from daskcluster.plan.samples import FEWEST_ROWS, sample_rows, start_bytes
-from daskcluster.plan.tiles import (
+from daskcluster.sizing.samples import FEWEST_ROWS, sample_rows, start_bytes
+from daskcluster.sizing.tiles import (
     FEWEST_PROJECTED,
     LANES,
     MOST_PAIRED,

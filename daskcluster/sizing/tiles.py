@@ -1,6 +1,6 @@
 """Shapes of what kernels compute at once, and of what they keep of a row."""
 
-from daskcluster.plan.blocks import MIB, grain_rows
+from daskcluster.sizing.blocks import MIB, grain_rows
 
 # Between more centres the distances outside the directions would take more room than blocks.
 MOST_PROJECTED = 4096

@@ -3,8 +3,8 @@
 import math
 
 from daskcluster.errors import BudgetError
-from daskcluster.plan.blocks import MIB, TASKS_PER_THREAD
-from daskcluster.plan.tiles import (
+from daskcluster.sizing.blocks import MIB, TASKS_PER_THREAD
+from daskcluster.sizing.tiles import (
     MOST_PROJECTED,
     small_products,
     soft_group,
