@@ -11,6 +11,7 @@ from strategies import CHECK, FEW, centers_for, session_over, tables
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.compiled import has_numba
 from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.gridsums import GridSum
 from daskcluster.kernels.outputs import Membership
@@ -25,19 +26,21 @@ from daskcluster.kernels.soft import (
 from daskcluster.sizing import Cut, Grid, aligned, grain_rows, small_products, soft_rows
 from daskcluster.survey import scale_of, survey
 
+COMPILED = [False, True] if has_numba() else [False]
 
-def job_for(table, centers, softness):
+
+def job_for(table, centers, softness, compiled=False):
     with session_over(table) as session:
         scale = scale_of(survey(session, "X", len(table), table.dtype.name))
     grids = soft_grids(
         len(table), *table.shape[1:], len(centers), scale.reach, softness, scale.frame
     )
-    return Soften(centers, softness, scale.frame, grids)
+    return Soften(centers, softness, scale.frame, grids, compiled=compiled)
 
 
-def step(table, centers, softness):
+def step(table, centers, softness, compiled=False):
     """New centres, weights and free energy of one step."""
-    job = job_for(table, centers, softness)
+    job = job_for(table, centers, softness, compiled)
     total, _ = job.step(Batch(0, table), None)
     new, weights = soft_centers(total, centers, job.grids, job.frame)
     return new, weights, free_energy(total, softness, job.grids, job.frame)
@@ -58,17 +61,19 @@ def test_grid_sums_are_those_of_exact_arithmetic(data):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("precision", "compiled"), [("float64", False), *(("float32", loops) for loops in COMPILED)]
+)
 @pytest.mark.parametrize(
     ("dtype", "offset"),
     [(dtype, 0) for dtype in ("uint8", "int32", "float32", "float64")]
     + [(dtype, 3000) for dtype in ("int32", "float32", "float64")],
 )
-def test_a_step_against_loops(metric, precision, dtype, offset, rng):
+def test_a_step_against_loops(metric, precision, compiled, dtype, offset, rng):
     table = (rng.integers(0, 200, (300, 5)) + offset).astype(dtype)
     centers = table[:7] + rng.random((7, 5))
     beta = 0.05 if metric == "euclidean" else 5e-4
-    new, weights, energy = step(table, centers, Softness(beta, metric, precision))
+    new, weights, energy = step(table, centers, Softness(beta, metric, precision), compiled)
     wanted, least = reference.soft_step(table.tolist(), centers.tolist(), beta, metric)
     rtol = 1e-9 if precision == "float64" else 1e-5
     np.testing.assert_allclose(new, wanted, rtol=rtol)
@@ -90,7 +95,8 @@ def test_awkward_rows_are_shared_out_whole(data):
     shares = Membership(centers, softness)(table)
     assert ((shares >= 0) & (shares <= 1)).all()
     np.testing.assert_allclose(shares.sum(axis=1, dtype=np.float64), 1, atol=1e-5)
-    new, weights, energy = step(table, centers, softness)
+    compiled = softness.precision == "float32" and data.draw(st.sampled_from(COMPILED))
+    new, weights, energy = step(table, centers, softness, compiled)
     assert np.isfinite(new).all()
     assert np.isfinite(energy)
     np.testing.assert_allclose(weights.sum(), len(table), rtol=1e-5)
@@ -119,12 +125,19 @@ def test_no_bit_depends_on_the_blocks(data):
     n = data.draw(st.integers(1, 3)) * size + data.draw(st.integers(0, size - 1))
     table = rng.integers(0, 255, (n, d), dtype=np.uint8)
     centers = rng.random((k, d)) * 255
-    for precision in ("float32", "float64"):
-        job = job_for(table, centers, Softness(1e-3, "sqeuclidean", precision))
-        whole, norms = job.step(Batch(0, table), None)
-        parts = [Batch(i, table[i : i + size]) for i in range(0, n, size)]
+    weights = data.draw(st.sampled_from([None, rng.integers(0, 4, n)]))
+    for precision, compiled in [("float64", False), *(("float32", loops) for loops in COMPILED)]:
+        softness = Softness(1e-3, "sqeuclidean", precision)
+        job = job_for(table, centers, softness, compiled)
+        whole, norms = job.step(Batch(0, table, weights=weights), None)
+        parts = [
+            Batch(
+                i, table[i : i + size], weights=None if weights is None else weights[i : i + size]
+            )
+            for i in range(0, n, size)
+        ]
         found = [job.step(part, None)[0] for part in reversed(parts)]
-        again, _ = job.step(Batch(0, np.array(table)), norms)
+        again, _ = job.step(Batch(0, np.array(table), weights=weights), norms)
         for other in (sum_up(found), again):
             for name, value in vars(whole).items():
                 np.testing.assert_array_equal(getattr(other, name), value)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
 from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
 from daskcluster.fit.checkpoint import FILE as CHECKPOINT
+from daskcluster.kernels.compiled import has_numba
 
 FORMAT = "daskcluster-model"
 FORMAT_VERSION = 1
@@ -109,7 +111,7 @@ def write_model(
         "fitted": fitted,
         "about": about,
         "centers": {"file": name, "sha256": digest},
-        "versions": versions() | {"blas": blas_build()},
+        "versions": versions() | {"blas": blas_build()} | _numba(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(description, indent=1, allow_nan=False)
@@ -118,6 +120,11 @@ def write_model(
         write_atomically(folder / "model.json", text.encode())
     finally:
         _drop_unnamed(folder)
+
+
+def _numba() -> dict[str, str]:
+    """Its version, where it is installed: large soft fits compute with it."""
+    return {"numba": version("numba")} if has_numba() else {}
 
 
 def _drop_unnamed(folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from daskcluster.engine import Ask, Asking, Session
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
+from daskcluster.kernels.compiled import has_numba, worthwhile
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.responsibilities import Softness
@@ -77,7 +78,8 @@ def choose_precision(
     if math.isinf(beta) or sparse:
         return "float64"
     grids = _grids(scale, centers, Softness(beta, metric))
-    job = Agreement(centers, beta, metric, scale.frame, grids)
+    loops = _by_loops(scale, centers, Softness(beta, metric, "float32"))
+    job = Agreement(centers, beta, metric, scale.frame, grids, loops)
     lost: float = yield Ask(job, "precision", [0])
     return "float32" if lost <= TOLERATED else "float64"
 
@@ -87,10 +89,18 @@ def _grids(scale: Scale, centers: Floats, softness: Softness) -> SoftGrids:
     return soft_grids(scale.moments.n_rows, d, k, scale.reach, softness, scale.frame)
 
 
-def energy_job(scale: Scale, centers: Floats, softness: Softness) -> Soften:
-    """One pass without state, from which `finish_energy` makes the free energy."""
-    grids = _grids(scale, centers, softness)
-    return Soften(centers, softness, scale.frame, grids, None)
+def _by_loops(scale: Scale, centers: Floats, softness: Softness) -> bool:
+    """Whether products are those of compiled loops: the same for all passes over the same rows."""
+    large = worthwhile(scale.moments.n_rows, *centers.shape)
+    return softness.precision == "float32" and large and has_numba()
+
+
+def energy_job(
+    scale: Scale, centers: Floats, softness: Softness, state_kind: str | None = None
+) -> Soften:
+    """One pass, from which `finish_energy` makes the free energy."""
+    grids, loops = _grids(scale, centers, softness), _by_loops(scale, centers, softness)
+    return Soften(centers, softness, scale.frame, grids, state_kind, loops)
 
 
 def finish_energy(job: Soften, scale: Scale, total: SoftPartial) -> float:
@@ -115,11 +125,10 @@ def soften(
     With ``tol=0`` only centres that repeat stop it. ``keep`` is given the state after every
     iteration; ``about`` is told with every one, where runs take turns.
     """
-    grids = _grids(scale, run.centers, softness)
     while len(run.history) < max_iter and not run.converged:
-        job = Soften(run.centers, softness, scale.frame, grids)
+        job = energy_job(scale, run.centers, softness, "soft")
         total = yield Ask(job, f"iteration {len(run.history) + 1}")
-        new, _ = soft_centers(total, run.centers, grids, scale.frame)
+        new, _ = soft_centers(total, run.centers, job.grids, scale.frame)
         shift = _shift(new, run.centers, scale)
         run.history.append({
             "iteration": len(run.history) + 1,
@@ -137,8 +146,7 @@ def soften(
 
 def settle(scale: Scale, run: SoftProgression, softness: Softness) -> Asking[SoftFit]:
     """One pass that makes all that is said of the rows belong to the last centres."""
-    grids = _grids(scale, run.centers, softness)
-    soft = Soften(run.centers, softness, scale.frame, grids, None)
+    soft = energy_job(scale, run.centers, softness)
     grid = scale.moments.sum_grid
     hard = Assign(run.centers, None, 0, scale.frame, grid, state_kind=None)
     total, found = yield Ask(Together((soft, hard)), "labels")
@@ -147,7 +155,7 @@ def settle(scale: Scale, run: SoftProgression, softness: Softness) -> Asking[Sof
         run.centers,
         finish_energy(soft, scale, total),
         math.ldexp(inertia, scale.weight_unit),
-        np.ldexp(exact.rounded(total.weights, grids.weights), scale.weight_unit),
+        np.ldexp(exact.rounded(total.weights, soft.grids.weights), scale.weight_unit),
         len(run.history),
         run.converged,
         found.counts,

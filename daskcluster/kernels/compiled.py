@@ -213,7 +213,7 @@ def _compare(
     n_unsure = _row_loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
         reach.lengths, reach.centers, norms if reach.least is None else reach.least, plain is rows,
-        single.weights, single.squares, single.errors,
+        single.packed, single.weights, single.squares, single.errors,
         double.weights, double.squares, double.errors,
         labels, norms, gaps, radii, _NO_PAIRS if pairs is None else pairs, before, unsure, UNKNOWN,
     )  # fmt: skip

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels.frame import Floats, Frame
+from daskcluster.kernels.frame import Floats, Frame, Singles
+from daskcluster.kernels.products import pack
 from daskcluster.kernels.scratch import scratch
 
 _SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
@@ -52,6 +53,11 @@ class Scores:
     def columns(self) -> npt.NDArray[Any]:
         """The weights with a row a feature: what products of sparse rows go over."""
         return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
+    def packed(self) -> Singles:
+        """The weights, in float32, as compiled products read them."""
+        return pack(self.weights)
 
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """``rows . weights`` in a buffer of this thread."""

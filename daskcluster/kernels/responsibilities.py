@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels.frame import Floats, Frame, Rows
+from daskcluster.kernels import products
+from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
@@ -78,6 +79,12 @@ class Responsibilities:
             return self._frame.rows32(rows, scratch("soft rows", rows.shape, np.float32))
         return self._frame.rows64(rows, scratch("soft rows", rows.shape, np.float64))
 
+    def padded(self, rows: Rows) -> tuple[Singles, Singles]:
+        """The same in float32, with room for whole vectors, and without."""
+        n, d = rows.shape
+        whole = products.padded(n, d)
+        return whole, self._frame.rows32(rows, whole[:n, :d])
+
     def norms(self, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Squared distances of rows from the frame's middle."""
         norms: npt.NDArray[Any] = np.einsum("ij,ij->i", tile, tile)
@@ -107,6 +114,18 @@ class Responsibilities:
         shares = scratch("shares", shape, tile.dtype)
         np.matmul(self._weights, tile.reshape(runs, -1, d).transpose(0, 2, 1), out=shares)
         return self._share(shares, norms.reshape(runs, 1, -1), rows)
+
+    def of_padded(
+        self, tile: Singles, norms: Singles, rows: Rows
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
+        """`of` in compiled loops, for the first rows of a padded tile: shape (1, n_clusters, n)."""
+        shares = scratch("shares", (1, len(self._centers), len(rows)), np.float32)
+        products.by_center(tile, self._packed, shares[0])
+        return self._share(shares, norms.reshape(1, 1, -1), rows)
+
+    @cached_property
+    def _packed(self) -> Singles:
+        return products.pack(self._weights)
 
     def of_sparse(
         self, moved: SparseRows, rows: SparseRows

@@ -10,10 +10,11 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS, dot, minimum
+from daskcluster.kernels.registers import ROWS, products
 from daskcluster.kernels.vectors import fetch
 
 _AHEAD = 2  # rows fetched before they are compared: they lie anywhere in memory
-_PRODUCT_ROWS = 64  # BLAS has a faster way for small products
+_TILE_ROWS = 4 * ROWS  # they stay in cache until they are compared
 
 
 @numba.njit(nogil=True, cache=True)
@@ -54,12 +55,14 @@ def _copy_row(table, row):
 
 
 @numba.njit(nogil=True, cache=True)
-def _products(rows, at, weights, tile, out):
+def _products(rows, at, packed, tile, out):
     """Of the rows ``at`` some places and all centres."""
     for place in range(at.size):
         _fetch_row(rows, at, place + _AHEAD)
         _copy_row(rows[at[place]], tile[place])
-    np.dot(tile[: at.size], weights.T, out[: at.size])
+    for i in range(0, at.size, ROWS):
+        for group in range(packed.shape[0]):
+            products(tile, i, packed, group, 0, packed.shape[1], out, i)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -109,7 +112,7 @@ def _radius(norm, best, lift, margin):
 @numba.njit(nogil=True, cache=True)
 def compare(
     rows, at, places, all_centers, lengths, found, leasts, exact,
-    weights, squares, errors, weights64, squares64, errors64,
+    packed, weights, squares, errors, weights64, squares64, errors64,
     labels, norms, gaps, radii, pairs, before, unsure, unknown,
 ):  # fmt: skip
     """Label rows by the centres within their reach, and bound them, in place.
@@ -123,23 +126,21 @@ def compare(
     down, k, d = np.float32(1 - 2.0**-21), squares.size, rows.shape[1]
     row, wide = np.empty(d, np.float32), np.empty(d, np.float64)
     scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
-    tile, products = (
-        np.empty((_PRODUCT_ROWS, d), np.float32),
-        np.empty((_PRODUCT_ROWS, k), np.float32),
-    )
+    tile = np.zeros((_TILE_ROWS, d), np.float32)
+    scored = np.empty((_TILE_ROWS, packed.shape[0] * packed.shape[2]), np.float32)
     begin = n_unsure = 0
     for place in range(at.size):
-        tiled = place % _PRODUCT_ROWS
+        tiled = place % _TILE_ROWS
         if not tiled:
-            run = slice(place, min(place + _PRODUCT_ROWS, at.size))
+            run = slice(place, min(place + _TILE_ROWS, at.size))
             all_near = not lengths[run].any()
             if all_near:
-                _products(rows, at[run], weights, tile, products)
+                _products(rows, at[run], packed, tile, scored)
         i, table, length = places[place], rows[at[place]], lengths[place]
         near = found[begin : begin + length] if length else all_centers
         begin += length
         if all_near:
-            _scores_of(products[tiled], squares, scores)
+            _scores_of(scored[tiled], squares, scores)
             label, best, second = _two_lowest(scores)
         else:
             _fetch_row(rows, at, place + _AHEAD)

@@ -23,6 +23,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.gridsums import GridSum
+from daskcluster.kernels.products import weighted
 from daskcluster.kernels.responsibilities import Responsibilities, Softness, tiles
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import is_sparse
@@ -57,6 +58,10 @@ def _group(runs: list[slice], n_features: int, n_clusters: int) -> tuple[slice, 
     return slice(runs[0].start, runs[-1].stop), len(runs), len(runs) * each
 
 
+def _at(weights: exact.Ints | None, rows: slice) -> exact.Ints | None:
+    return None if weights is None else weights[rows]
+
+
 def _weighted(shares: npt.NDArray[Any], tile: npt.NDArray[Any], n: int) -> Floats:
     """Sums of rows by responsibility of each of ``n`` even runs, in a buffer of this thread."""
     (products, k, _), d = shares.shape, tile.shape[1]
@@ -72,6 +77,52 @@ def _row_sums(shares: npt.NDArray[Any], n: int) -> Floats:
     ones = np.ones(shares.shape[2], dtype=shares.dtype)
     sums: Floats = (shares @ ones).reshape(n, -1, shares.shape[1]).sum(axis=1, dtype=np.float64)
     return sums
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What some even runs of rows give, in buffers of this thread."""
+
+    norms: npt.NDArray[Any]
+    least: npt.NDArray[Any]
+    totals: npt.NDArray[Any]
+    """As in `Responsibilities.of`, shape (n,)."""
+    sums: Floats
+    """Shape (runs, n_clusters, n_features)."""
+    weights: Floats
+    """Shape (runs, n_clusters)."""
+
+
+def _by_blas(
+    shared: Responsibilities,
+    batch: Batch,
+    norms: npt.NDArray[Any] | None,
+    runs: int,
+    products: int,
+) -> _Shared:
+    tile = shared.tile(batch.rows)
+    norms = shared.norms(tile) if norms is None else norms
+    shares, least, totals = shared.of(tile, norms, batch.rows, products)
+    if batch.weights is not None:
+        shares *= batch.weights.astype(shares.dtype).reshape(products, 1, -1)
+    sums, weights = _weighted(shares, tile, runs), _row_sums(shares, runs)
+    return _Shared(norms, least.ravel(), np.ravel(totals), sums, weights)
+
+
+def _by_loops(
+    shared: Responsibilities,
+    batch: Batch,
+    norms: npt.NDArray[Any] | None,
+    runs: int,
+    products: int,
+) -> _Shared:
+    whole, tile = shared.padded(batch.rows)
+    norms = shared.norms(tile) if norms is None else norms
+    shares, least, totals = shared.of_padded(whole, norms, batch.rows)
+    if batch.weights is not None:
+        shares *= batch.weights.astype(shares.dtype)
+    found = weighted(whole, len(tile) // runs, shares[0], tile.shape[1])
+    return _Shared(norms, least.ravel(), np.ravel(totals), *found)
 
 
 @dataclass(frozen=True)
@@ -127,6 +178,8 @@ class Soften:
     frame: Frame
     grids: SoftGrids
     state_kind: str | None = "soft"
+    compiled: bool = False
+    """Whether products are those of compiled loops, in float32 alone; bits depend on it."""
 
     @property
     def partial_nbytes(self) -> int:
@@ -144,21 +197,17 @@ class Soften:
         if is_sparse(batch.rows):
             return self._of_sparse(batch), np.empty(0)
         k, d = self.centers.shape
-        n, shared = len(batch.rows), self.responsibilities
+        n, take = len(batch.rows), _by_loops if self.compiled else _by_blas
         norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
         sums, weights = GridSum((k, d), self.grids.sums), []
         least, totals = np.empty((2, n))
         for at, runs, products in _groups(batch.start, n, d, k):
-            rows = batch.rows[at]
-            tile = shared.tile(rows)
-            if state is None:
-                norms[at] = shared.norms(tile)
-            shares, own_least, own_totals = shared.of(tile, norms[at], rows, products)
-            if batch.weights is not None:
-                shares *= batch.weights[at].astype(shares.dtype).reshape(products, 1, -1)
-            sums.add(_weighted(shares, tile, runs))
-            weights.append(_row_sums(shares, runs))
-            least[at], totals[at] = own_least.ravel(), np.ravel(own_totals)
+            part = Batch(batch.start + at.start, batch.rows[at], weights=_at(batch.weights, at))
+            known = None if state is None else norms[at]
+            found = take(self.responsibilities, part, known, runs, products)
+            norms[at], least[at], totals[at] = found.norms, found.least, found.totals
+            sums.add(found.sums)
+            weights.append(found.weights)
         starts = [run.start for run in tiles(batch.start, n, soft_rows(d, k))]
         partial = SoftPartial(
             sums.limbs(),
@@ -243,21 +292,23 @@ class Agreement:
     metric: str
     frame: Frame
     grids: SoftGrids
+    compiled: bool = False
+    """As in `Soften`."""
     state_kind = None
 
     @np.errstate(over="ignore", invalid="ignore")
     def step(self, batch: Batch, state: None) -> tuple[float, None]:
         k, d = self.centers.shape
         run = slice(0, soft_rows(d, k))
-        own = None if batch.weights is None else batch.weights[run]
-        first = Batch(batch.start, batch.rows[run], weights=own)
+        first = Batch(batch.start, batch.rows[run], weights=_at(batch.weights, run))
         single, double = (self._step(first, name) for name in ("float32", "float64"))
         size = float(np.linalg.norm(double))
         return float(np.linalg.norm(single - double)) / size if size else 0.0, None
 
     def _step(self, first: Batch, precision: str) -> Floats:
         softness = Softness(self.beta, self.metric, precision)
-        job = Soften(self.centers, softness, self.frame, self.grids, None)
+        loops = self.compiled and precision == "float32"
+        job = Soften(self.centers, softness, self.frame, self.grids, None, loops)
         new, _ = soft_centers(job.step(first, None)[0], self.centers, self.grids, self.frame)
         return self.frame.rows64(new)
 

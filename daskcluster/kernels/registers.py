@@ -1,0 +1,152 @@
+"""Products in vector registers, written for LLVM: a BLAS packs both factors, and pads few centres.
+
+Every number is one chain of fused multiply-adds in a fixed order, so that its bits depend neither
+on how many rows or centres are computed at once, nor on the machine.
+"""
+
+# ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, mypy sees none
+
+import numba
+from llvmlite import binding, ir
+from numba.extending import intrinsic
+
+from daskcluster.sizing import LANES
+
+_SINGLE, _WHOLE = ir.FloatType(), ir.IntType(64)
+_LANES = ir.VectorType(_SINGLE, LANES)
+_WIDE = binding.get_host_cpu_features().get("avx512f", False)
+# As many sums as the registers hold.
+ROWS = 16 if _WIDE else 6
+CLUSTERS = 5
+RUNS = 4 if _WIDE else 1
+
+
+def _array(context, builder, signature, arguments, i):
+    return context.make_array(signature.args[i])(context, builder, arguments[i])
+
+
+def _load(builder, place):
+    return builder.load(builder.bitcast(place, _LANES.as_pointer()), align=4)
+
+
+def _store(builder, value, place):
+    builder.store(value, builder.bitcast(place, _LANES.as_pointer()), align=4)
+
+
+def _spread(builder, number):
+    """A number in all lanes."""
+    empty, index = ir.Constant(_LANES, ir.Undefined), ir.IntType(32)
+    first = builder.insert_element(empty, number, ir.Constant(index, 0))
+    nowhere = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, empty, nowhere)
+
+
+def _fused(builder):
+    name = f"llvm.fma.v{LANES}f32"
+    kind = ir.FunctionType(_LANES, [_LANES] * 3)
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+
+def _accumulate(builder, start, stop, n_sums, terms):
+    """``n_sums`` vectors, each a sum of products over ``start <= i < stop``; one at least.
+
+    ``terms(i)`` gives the pairs to multiply, one a sum.
+    """
+    entry, loop = builder.block, builder.append_basic_block()
+    done = builder.append_basic_block()
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    i = builder.phi(_WHOLE)
+    i.add_incoming(start, entry)
+    sums = [builder.phi(_LANES) for _ in range(n_sums)]
+    fused = _fused(builder)
+    after = [
+        builder.call(fused, [*pair, before]) for pair, before in zip(terms(i), sums, strict=True)
+    ]
+    following = builder.add(i, ir.Constant(_WHOLE, 1))
+    i.add_incoming(following, loop)
+    for before, new in zip(sums, after, strict=True):
+        before.add_incoming(ir.Constant(_LANES, [0.0] * LANES), entry)
+        before.add_incoming(new, loop)
+    builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
+    builder.position_at_end(done)
+    return after
+
+
+@intrinsic
+def products(typing, tile, row, packed, group, start, stop, out, out_row):
+    """Of `ROWS` rows of a tile from one on and a group of `LANES` centres, into rows of ``out``.
+
+    Of the features ``start <= e < stop``. ``packed`` has shape (n_groups, n_features, LANES),
+    ``out`` has rows of groups.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _, row, _, group, start, stop, _, out_row = arguments
+        tile, packed, out = (_array(context, builder, signature, arguments, i) for i in (0, 2, 6))
+        width, out_width = (builder.extract_value(a.shape, 1) for a in (tile, out))
+        depth, lanes = builder.extract_value(packed.shape, 1), ir.Constant(_WHOLE, LANES)
+        rows = [
+            builder.gep(tile.data, [builder.mul(builder.add(row, ir.Constant(_WHOLE, r)), width)])
+            for r in range(ROWS)
+        ]
+        slab = builder.gep(packed.data, [builder.mul(builder.mul(group, depth), lanes)])
+
+        def terms(e):
+            centers = _load(builder, builder.gep(slab, [builder.mul(e, lanes)]))
+            for place in rows:
+                yield _spread(builder, builder.load(builder.gep(place, [e]))), centers
+
+        sums = _accumulate(builder, start, stop, ROWS, terms)
+        for r, found in enumerate(sums):
+            place = builder.mul(builder.add(out_row, ir.Constant(_WHOLE, r)), out_width)
+            place = builder.add(place, builder.mul(group, lanes))
+            _store(builder, found, builder.gep(out.data, [place]))
+        return context.get_dummy_value()
+
+    place = numba.intp
+    types = (tile, place, packed, place, place, place, out, place)
+    return numba.void(*types), generate
+
+
+def _weighted(n_clusters, n_runs):
+    """Weighted sums of rows, of so many clusters and so many times `LANES` features at once."""
+
+    @intrinsic
+    def sums(typing, tile, start, stop, column, shares, cluster, out):
+        def generate(context, builder, signature, arguments):
+            _, start, stop, column, _, cluster, _ = arguments
+            tile, shares, out = (
+                _array(context, builder, signature, arguments, i) for i in (0, 4, 6)
+            )
+            width, n, out_width = (builder.extract_value(a.shape, 1) for a in (tile, shares, out))
+            clusters = [builder.add(cluster, ir.Constant(_WHOLE, c)) for c in range(n_clusters)]
+            own = [builder.gep(shares.data, [builder.mul(c, n)]) for c in clusters]
+
+            def across(place):
+                return [builder.gep(place, [ir.Constant(_WHOLE, LANES * v)]) for v in range(n_runs)]
+
+            def terms(i):
+                row = builder.gep(tile.data, [builder.add(builder.mul(i, width), column)])
+                features = [_load(builder, place) for place in across(row)]
+                for place in own:
+                    share = _spread(builder, builder.load(builder.gep(place, [i])))
+                    yield from ((share, feature) for feature in features)
+
+            found = iter(_accumulate(builder, start, stop, n_clusters * n_runs, terms))
+            for c in clusters:
+                into = builder.gep(out.data, [builder.add(builder.mul(c, out_width), column)])
+                for place in across(into):
+                    _store(builder, next(found), place)
+            return context.get_dummy_value()
+
+        place = numba.intp
+        return numba.void(tile, place, place, place, shares, place, out), generate
+
+    return sums
+
+
+# For rows ``start <= i < stop`` of a tile, and features and clusters from one on.
+weighted_wide = _weighted(CLUSTERS, RUNS)
+weighted_narrow = _weighted(CLUSTERS, 1)
+weighted_one = _weighted(1, 1)
