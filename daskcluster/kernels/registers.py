@@ -74,6 +74,33 @@ def _accumulate(builder, start, stop, n_sums, terms):
 
 
 @intrinsic
+def copy_lanes(typing, table, row, start, tile, tile_row):
+    """Copy `LANES` bytes or float32 of a row of a table, from one on, into a row of float32."""
+
+    def generate(context, builder, signature, arguments):
+        _, row, start, _, tile_row = arguments
+        table, tile = (_array(context, builder, signature, arguments, i) for i in (0, 3))
+        source, target = (
+            builder.gep(
+                array.data,
+                [builder.add(builder.mul(i, builder.extract_value(array.shape, 1)), start)],
+            )
+            for array, i in ((table, row), (tile, tile_row))
+        )
+        kind = source.type.pointee
+        lanes = ir.VectorType(kind, LANES)
+        numbers = builder.load(builder.bitcast(source, lanes.as_pointer()), align=1)
+        if isinstance(kind, ir.IntType):
+            numbers = builder.zext(numbers, ir.VectorType(ir.IntType(32), LANES))
+            numbers = builder.sitofp(numbers, _LANES)
+        _store(builder, numbers, target)
+        return context.get_dummy_value()
+
+    assert table.dtype in (numba.uint8, numba.float32)
+    return numba.void(table, numba.intp, numba.intp, tile, numba.intp), generate
+
+
+@intrinsic
 def products(typing, tile, row, packed, group, start, stop, out, out_row):
     """Of `ROWS` rows of a tile from one on and a group of `LANES` centres, into rows of ``out``.
 

@@ -10,10 +10,11 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS, dot, minimum
-from daskcluster.kernels.registers import ROWS, products
+from daskcluster.kernels.registers import ROWS, copy_lanes, products
 from daskcluster.kernels.vectors import fetch
+from daskcluster.sizing import LANES
 
-_AHEAD = 2  # rows fetched before they are compared: they lie anywhere in memory
+_AHEAD = 4  # rows fetched before they are compared: they lie anywhere in memory
 _TILE_ROWS = 4 * ROWS  # they stay in cache until they are compared
 
 
@@ -55,11 +56,20 @@ def _copy_row(table, row):
 
 
 @numba.njit(nogil=True, cache=True)
+def _to_tile(rows, i, tile, place):
+    whole = rows.shape[1] - rows.shape[1] % LANES
+    for e in range(0, whole, LANES):
+        copy_lanes(rows, i, e, tile, place)
+    for e in range(whole, rows.shape[1]):
+        tile[place, e] = rows[i, e]
+
+
+@numba.njit(nogil=True, cache=True)
 def _products(rows, at, packed, tile, out):
     """Of the rows ``at`` some places and all centres."""
     for place in range(at.size):
         _fetch_row(rows, at, place + _AHEAD)
-        _copy_row(rows[at[place]], tile[place])
+        _to_tile(rows, at[place], tile, place)
     for i in range(0, at.size, ROWS):
         for group in range(packed.shape[0]):
             products(tile, i, packed, group, 0, packed.shape[1], out, i)
