@@ -31,7 +31,11 @@ from daskcluster.kernels.spread import (
     Separation,
     clusters_of,
     distance_grid,
+    has_whole_squares,
     spread_sums,
+    steiner,
+    sums_by_label,
+    whole_spreads,
 )
 from daskcluster.metrics import contingency_table, merge_tables
 from daskcluster.metrics.separation import calinski_harabasz, davies_bouldin
@@ -45,7 +49,8 @@ class Gathered:
 
     hard: HardPartial
     spread: exact.Ints
-    """Sums of squared distances from the clusters' points, limbs (2, n_clusters)."""
+    """Sums of squared distances from the clusters' points, or of squared norms of small integers,
+    limbs (2, n_clusters)."""
     table: npt.NDArray[np.int64] | None
     """Contingency table (n_clusters, n_classes), None without classes."""
 
@@ -61,6 +66,8 @@ class Gather:
     """Of the sums."""
     spread_grid: Grid
     n_classes: int = 0
+    whole: bool = False
+    """Whether squared norms, whole numbers, say how far clusters spread: without distances."""
     state_kind = None
 
     @property
@@ -71,13 +78,18 @@ class Gather:
     def step(self, batch: Batch, state: None) -> tuple[Gathered, None]:
         labels, k = self.labelling.of(batch), len(self.points)
         hard = self._sums(batch, labels)
-        frame = self.labelling.frame
-        spread = spread_sums(batch, labels, self.points, frame, self.spread_grid)
+        spread = self._spread(batch, labels)
         table = None
         if self.n_classes:
             assert batch.labels is not None
             table = contingency_table(labels, batch.labels, k, self.n_classes, batch.weights)
         return Gathered(hard, spread, table), None
+
+    def _spread(self, batch: Batch, labels: Any) -> exact.Ints:
+        k, grid = len(self.points), self.spread_grid
+        if self.whole:
+            return sums_by_label(batch.squares, labels, k, grid, batch.weights)
+        return spread_sums(batch, labels, self.points, self.labelling.frame, grid)
 
     def _sums(self, batch: Batch, labels: Any) -> HardPartial:
         rows, k = batch.rows, len(self.points)
@@ -102,8 +114,10 @@ def gather_of(
     points = np.broadcast_to(middle, (n_clusters, data.n_features))
     if labelling.centers is not None:
         points = frame.rows64(labelling.centers)
+    whole = not data.sparse and has_whole_squares(data.dtype, data.n_features)
     spread = distance_grid(data.population, data.n_features, scale.reach)
-    return Gather(labelling, np.ascontiguousarray(points), grid, spread, n_classes)
+    spread = Grid(0, 2) if whole else spread
+    return Gather(labelling, np.ascontiguousarray(points), grid, spread, n_classes, whole)
 
 
 def separation_scores(
@@ -129,11 +143,18 @@ def separation_scores(
 
 
 def _clusters(scale: Scale, job: Gather, found: Gathered) -> Clusters:
-    held = found.hard.counts > 0
-    means = job.points.copy()
-    own = exact.mean(found.hard.sums[:, held], found.hard.counts[held], job.grid)
-    means[held] = scale.frame.rows64(own)
-    return clusters_of(found.hard.counts, means, found.spread, job.points, job.spread_grid)
+    counts, sums = found.hard.counts, found.hard.sums
+    held = np.flatnonzero(counts > 0)
+    own = exact.mean(sums[:, held], counts[held], job.grid)
+    means = scale.frame.rows64(own)
+    if job.whole:
+        spreads = whole_spreads(found.spread[:, held], sums[:, held], counts[held], own, job.grid)
+        spreads = np.ldexp(spreads, -2 * scale.frame.exponent)
+    else:
+        spreads = steiner(
+            found.spread[:, held], counts[held], means, job.points[held], job.spread_grid
+        )
+    return clusters_of(counts, means, spreads)
 
 
 @contextmanager

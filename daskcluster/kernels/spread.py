@@ -16,9 +16,13 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.responsibilities import run_rows, tiles
+from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
 from daskcluster.sizing import Grid, real_grid
+
+# Of a row's squared norm: products of what is nearer lose more than four digits.
+_CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -166,21 +170,17 @@ class Separation:
         silhouettes = np.zeros((2, 1), dtype=np.int64)
         distances = np.zeros((2, k), dtype=np.int64)
         for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
-            rows, own = batch.rows[run], labels[run]
-            squares = own_squares(rows, own, self.clusters.means, self.labelling.frame)
-            weights = _of_run(batch, run)
-            found = self._silhouettes(rows, own, squares, weights)[:, np.newaxis]
+            own, weights = labels[run], _of_run(batch, run)
+            between, squares = self._distances(batch.rows[run], own)
+            found = self._silhouettes(own, squares, between, weights)[:, np.newaxis]
             silhouettes += exact.column_sums(found, self.silhouette_grid, weights)
             distances += sums_by_label(np.sqrt(squares), own, k, self.distances_grid, weights)
         return SeparationPartial(exact.carry(silhouettes), exact.carry(distances)), None
 
     def _silhouettes(
-        self, rows: Rows, own: Labels, squares: Floats, weights: exact.Ints | None
+        self, own: Labels, squares: Floats, between: Floats, weights: exact.Ints | None
     ) -> Floats:
-        clusters, at = self.clusters, np.arange(len(rows))
-        others = self._from_clusters(rows)
-        others[own, at] = np.inf
-        between = others.min(axis=0)
+        clusters = self.clusters
         n = clusters.counts[own]
         itself = 1 if self.copies or weights is None else weights
         within = (squares + clusters.spreads[own]) * n / np.maximum(n - itself, 1)
@@ -189,30 +189,38 @@ class Separation:
         known = (n > itself) & (larger > 0)
         return np.where(known, (between - within) / np.where(larger > 0, larger, 1), 0.0)
 
-    def _from_clusters(self, rows: Rows) -> Floats:
-        """Mean squared distances of rows from every cluster's rows, shape (n_clusters, n)."""
+    def _distances(self, rows: Rows, own: Labels) -> tuple[Floats, Floats]:
+        """Least mean squared distance from another cluster's rows, and square from the own mean."""
+        at, means = np.arange(len(rows)), self.clusters.means
+        squares, sizes = self._from_means(rows)
+        mine = squares[own, at]
+        # Where nearly all of a sum cancels, half of the digits would be lost.
+        close = np.flatnonzero(mine < _CLOSE * sizes)
+        mine[close] = own_squares(rows[close], own[close], means, self.labelling.frame)
+        squares += self.clusters.spreads[:, np.newaxis]
+        squares[own, at] = np.inf
+        return squares.min(axis=0), mine
+
+    def _from_means(self, rows: Rows) -> tuple[Floats, Floats]:
+        """Squared distances from every mean, shape (n_clusters, n), and rows' squared norms."""
         frame, means = self.labelling.frame, self.clusters.means
         if is_sparse(rows):
-            return self._from_clusters_sparse(scaled(rows, frame))
-        moved = frame.rows64(rows)
-        middle = frame.middle_of(means.shape[1])
-        moved -= middle
-        weights = means - middle
-        squares = -2 * (weights @ moved.T)
-        squares += np.einsum("ij,ij->i", moved, moved)
+            moved = scaled(rows, frame)
+            squares, norms = -2 * np.ascontiguousarray(moved.dot(self._columns).T), moved.squares()
+            weights = means
+        else:
+            middle = frame.middle_of(means.shape[1])
+            tile = frame.rows64(rows, scratch("rows64", rows.shape, np.float64))
+            tile -= middle
+            weights, norms = means - middle, np.einsum("ij,ij->i", tile, tile)
+            squares = -2 * (weights @ tile.T)
+        squares += norms
         squares += np.einsum("ij,ij->i", weights, weights)[:, np.newaxis]
-        np.maximum(squares, 0, out=squares)
-        squares += self.clusters.spreads[:, np.newaxis]
-        return squares
+        return np.maximum(squares, 0, out=squares), norms
 
-    def _from_clusters_sparse(self, moved: SparseRows) -> Floats:
-        means = self.clusters.means
-        squares = -2 * np.ascontiguousarray(moved.dot(np.ascontiguousarray(means.T)).T)
-        squares += moved.squares()
-        squares += np.einsum("ij,ij->i", means, means)[:, np.newaxis]
-        np.maximum(squares, 0, out=squares)
-        squares += self.clusters.spreads[:, np.newaxis]
-        return squares
+    @cached_property
+    def _columns(self) -> Floats:
+        return np.ascontiguousarray(self.clusters.means.T)
 
     def merge(self, a: SeparationPartial, b: SeparationPartial) -> SeparationPartial:
         return SeparationPartial(
@@ -220,15 +228,43 @@ class Separation:
         )
 
 
-def clusters_of(
-    counts: exact.Ints, means: Floats, spread: exact.Ints, points: Floats, grid: Grid
-) -> Clusters:
-    """Clusters with rows, from sums of squared distances from ``points``; all in the frame."""
+def has_whole_squares(dtype: str, n_features: int) -> bool:
+    """Whether float64 holds the squared norms of such rows, and sums on the way to them."""
+    kind = np.dtype(dtype)
+    return kind.kind in "iu" and kind.itemsize <= 2 and n_features < 2**20
+
+
+def whole_spreads(
+    squares: exact.Ints, sums: exact.Ints, counts: exact.Ints, means: Floats, grid: Grid
+) -> Floats:
+    """Mean squared distances from the mean, of clusters with rows, in exact arithmetic.
+
+    From limbs of sums of squared norms (2, n_clusters), in ones, and of rows on ``grid``.
+    """
+    spreads = np.empty(len(counts))
+    for j, total in enumerate(exact.to_ints(squares)):
+        one = slice(j, j + 1)
+        around = total + exact.own_terms(sums[:, one], counts[one], means[one], grid)
+        spreads[j] = max(float(around / int(counts[j])), 0.0)
+    return spreads
+
+
+def steiner(
+    spread: exact.Ints, counts: exact.Ints, means: Floats, points: Floats, grid: Grid
+) -> Floats:
+    """The same from sums of squared distances from ``points``; all in the frame.
+
+    The mean squared distance from the mean is least, by the mean's distance from the point.
+    """
+    moved = means - points
+    spreads = exact.rounded(spread, grid) / counts - np.einsum("ij,ij->i", moved, moved)
+    least: Floats = np.maximum(spreads, 0)
+    return least
+
+
+def clusters_of(counts: exact.Ints, means: Floats, spreads: Floats) -> Clusters:
+    """Clusters with rows, from the counts of all, and means and spreads of those."""
     held = np.flatnonzero(counts > 0)
     codes = np.full(len(counts), -1, dtype=np.int32)
     codes[held] = np.arange(len(held))
-    own, n = means[held], counts[held]
-    moved = own - points[held]
-    # Steiner: the mean squared distance from the mean is least, by its distance from the point.
-    spreads = exact.rounded(spread, grid)[held] / n - np.einsum("ij,ij->i", moved, moved)
-    return Clusters(codes, n, own, np.maximum(spreads, 0))
+    return Clusters(codes, counts[held], means, spreads)
