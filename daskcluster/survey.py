@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from daskcluster.engine import Session
 from daskcluster.kernels.frame import EASY_EXPONENT, Frame, centered
 from daskcluster.kernels.moments import Extremes, Moments, SumMoments, exponent_above
+from daskcluster.kernels.together import Together
 from daskcluster.sizing import INTEGER_BOUNDS
 
 
@@ -16,12 +18,20 @@ def survey(session: Session, name: str, n_rows: int, dtype: str) -> Moments:
 
     ``n_rows`` is what all rows weigh, where they have weights.
     """
+    return survey_with(session, name, n_rows, dtype, ())[0]
+
+
+def survey_with(
+    session: Session, name: str, n_rows: int, dtype: str, others: tuple[Any, ...]
+) -> tuple[Moments, tuple[Any, ...]]:
+    """The same, and the partials of other reductions, which share the pass over all rows."""
     exponent = 0
     if dtype not in INTEGER_BOUNDS or dtype == "int64":
         largest = session.reduce(Extremes(name), "range")
         exponent = 0 if dtype in INTEGER_BOUNDS else exponent_above(largest)
     job = SumMoments(n_rows, dtype, exponent)
-    return job.finish(session.reduce(job, "moments"))
+    total, *found = session.reduce(Together((job, *others)), "moments")
+    return job.finish(total), tuple(found)
 
 
 @dataclass(frozen=True)

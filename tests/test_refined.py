@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -83,6 +84,23 @@ def test_all_rows_have_little_left_to_move(blobs, tmp_path):
         inertias.append(model.inertia_)
     theirs = [SklearnKMeans(8, n_init=1, random_state=s).fit(blobs).inertia_ for s in range(5)]
     assert np.mean(inertias) <= 1.002 * np.mean(theirs)
+
+
+@pytest.mark.parametrize(("dtype", "surveys"), [("uint8", 1), ("float32", 2)])
+def test_one_pass_surveys_rows_and_gathers_the_samples(blobs, tmp_path, dtype, surveys):
+    rows = np.round(blobs - blobs.min()).astype(dtype)
+    array = zarr.create_array(tmp_path / "a.zarr", data=rows, chunks=(1000, 6))
+    options = {"init": "refined", "random_state": 0, "max_iter": 1, "memory_budget": 0}
+    one = KMeans(8, n_init=1, **options).fit(array)
+    # Its last pass is for the labels; those before it for the range of reals, then for all else.
+    assert one.history_[0]["passes"] == pytest.approx(surveys + 1, abs=0.01)
+    few = KMeans(8, n_init=3, **options).fit(array)
+    assert few.history_[0]["passes"] == pytest.approx(surveys + 1, abs=0.01)
+    np.save(tmp_path / "rows.npy", rows)
+    store = convert_npy(tmp_path / "rows.npy", tmp_path / "s.zarr")
+    assert few.inertia_ == KMeans(8, n_init=3, **options).fit(store).inertia_
+    soft = SoftKMeans(8, beta=0.1, precision="float64", **options).fit(array)
+    assert soft.history_[0]["passes"] == pytest.approx(surveys + 1, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", [KMeans, SoftKMeans])

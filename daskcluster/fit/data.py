@@ -35,7 +35,7 @@ from daskcluster.sizing import (
     sparse_chunk_rows,
 )
 from daskcluster.store import Store, ZarrRows, open_rows, open_store, zarr_array
-from daskcluster.survey import Scale, scale_of, survey
+from daskcluster.survey import Scale, scale_of, survey, survey_with
 
 _LOG = logging.getLogger("daskcluster")
 
@@ -131,7 +131,19 @@ class Dataset:
 
     def scale(self, session: Session) -> Scale:
         """What the moments say of the data's size and place."""
-        scale = scale_of(self.known_moments(session), sparse=self.sparse)
+        return self._scale_of(self.known_moments(session))
+
+    def scale_with(
+        self, session: Session, others: tuple[Any, ...]
+    ) -> tuple[Scale, tuple[Any, ...] | None]:
+        """The same, and the partials of other reductions; None where no pass is needed."""
+        if self.moments is not None:
+            return self._scale_of(self.moments), None
+        moments, found = survey_with(session, self.name, self.population, self.dtype, others)
+        return self._scale_of(moments), found
+
+    def _scale_of(self, moments: Moments) -> Scale:
+        scale = scale_of(moments, sparse=self.sparse)
         return replace(scale, weight_unit=self.weight_unit)
 
 

@@ -15,6 +15,7 @@ from daskcluster.sizing import LARGEST_MAGNITUDE
 from daskcluster.survey import Scale
 
 INITS = ("auto", "refined", "k-means++", "k-means||", "random")
+RunKey = tuple[int, int, int, float | None]
 Init = str | Floats | Callable[[int, int], Floats]
 
 
@@ -39,6 +40,11 @@ class Options:
     """float32, float64, or auto for whichever serves."""
     restart: int = 0
     """Which of the restarts this is."""
+
+    @property
+    def key(self) -> RunKey:
+        """What tells the runs of a fit, or a sweep, apart."""
+        return self.n_clusters, self.seed, self.restart, self.beta
 
 
 def describe(data: Dataset, scale: Scale | None, options: Options) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from daskcluster.fit.inertia import inertia_of
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.rowmaps import unit_rows
-from daskcluster.kernels.sampling import Sample, gathered
+from daskcluster.kernels.sampling import Parts, Sample, gathered
 from daskcluster.seeding import Population, kmeans_plusplus
 from daskcluster.sizing import sample_rows
 
@@ -24,8 +24,13 @@ MOST_ITERATIONS = 300
 TOL = 1e-4
 
 
+def sample_of(data: Dataset, n_clusters: int, key: tuple[int, int]) -> Sample:
+    """The rows that `refined_start` looks at."""
+    return _drawn(data, n_clusters, key)[0]
+
+
 def refined_start(
-    data: Dataset, n_clusters: int, key: tuple[int, int], *, unit: bool
+    data: Dataset, n_clusters: int, key: tuple[int, int], sampled: Parts | None, *, unit: bool
 ) -> Asking[Floats]:
     """Centres of a sample of the rows: one pass to gather it, and no other.
 
@@ -33,6 +38,8 @@ def refined_start(
     ----------
     key : tuple of two int
         What all draws are keyed by: the seed and the restart.
+    sampled : Parts or None
+        What `sample_of` found, where a pass has gone over it already.
     unit : bool
         Whether centres are of unit length.
 
@@ -40,20 +47,29 @@ def refined_start(
     -------
     float64 ndarray of shape (n_clusters, n_features)
     """
+    sample, few, rng = _drawn(data, n_clusters, key)
+    if sampled is None:
+        sampled = yield Ask(sample, "sample")
+    rows, weights = gathered(sampled)
+    nested = np.sort(rng.choice(len(rows), few, replace=False, shuffle=False))
+    small = _sample(data, rows[nested], None if weights is None else weights[nested])
+    starts = [_converged(small, None, n_clusters, rng, unit=unit).centers for _ in range(STARTS)]
+    large = _sample(data, rows, weights)
+    best = min(starts, key=lambda start: inertia_of(large, start))
+    return _converged(large, best, n_clusters, rng, unit=unit).centers
+
+
+def _drawn(
+    data: Dataset, n_clusters: int, key: tuple[int, int]
+) -> tuple[Sample, int, np.random.Generator]:
+    """The larger sample, the size of the smaller, and what goes on drawing."""
     rng = np.random.Generator(np.random.Philox(key=list(key)))
     # Rows of no weight are nowhere.
     held = None if data.weights is None else np.flatnonzero(data.weights)
     n_rows = data.n_rows if held is None else len(held)
     few, many = sample_rows(n_rows, data.nbytes // data.n_rows, n_clusters)
     indices = np.sort(rng.choice(n_rows, many, replace=False, shuffle=False))
-    indices = indices if held is None else held[indices]
-    rows, weights = gathered((yield Ask(Sample(indices), "sample")))
-    nested = np.sort(rng.choice(many, few, replace=False, shuffle=False))
-    small = _sample(data, rows[nested], None if weights is None else weights[nested])
-    starts = [_converged(small, None, n_clusters, rng, unit=unit).centers for _ in range(STARTS)]
-    large = _sample(data, rows, weights)
-    best = min(starts, key=lambda start: inertia_of(large, start))
-    return _converged(large, best, n_clusters, rng, unit=unit).centers
+    return Sample(indices if held is None else held[indices]), few, rng
 
 
 def _sample(data: Dataset, rows: Any, weights: Any) -> Dataset:

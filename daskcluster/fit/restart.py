@@ -1,6 +1,6 @@
 """One run of a fit: initial centres, then iterations, from whatever stage it had come to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,13 +12,14 @@ from daskcluster.fit.budget import Spending, leading_directions
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.ledger import Page
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
-from daskcluster.fit.options import Options, given_centers
+from daskcluster.fit.options import Options, RunKey, given_centers
 from daskcluster.fit.refined import refined_start
 from daskcluster.fit.soft import SoftFit, SoftProgression, choose_precision, soften
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.projection import Basis
 from daskcluster.kernels.responsibilities import Softness
 from daskcluster.kernels.rowmaps import unit_rows
+from daskcluster.kernels.sampling import Parts
 from daskcluster.seeding import Population, kmeans_parallel, kmeans_plusplus, random_rows
 from daskcluster.survey import Scale
 
@@ -31,6 +32,8 @@ class Shared:
     data: Dataset
     scale: Scale
     spending: Spending
+    sampled: dict[RunKey, Parts] = field(default_factory=dict)
+    """What refined starts look at, where the pass that surveyed the data has gathered it."""
 
     @cached_property
     def basis(self) -> Basis | None:
@@ -113,7 +116,8 @@ def _initial(shared: Shared, options: Options, page: Page) -> Asking[Floats]:
     k, key = options.n_clusters, (options.seed, options.restart)
     if options.init == "refined":
         unit = options.metric == "cosine"
-        return (yield from refined_start(shared.data, k, key, unit=unit))
+        sampled = shared.sampled.pop(options.key, None)
+        return (yield from refined_start(shared.data, k, key, sampled, unit=unit))
     rng = np.random.Generator(np.random.Philox(key=list(key)))
     if options.init == "random":
         return (yield from random_rows(shared.population, k, rng))

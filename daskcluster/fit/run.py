@@ -19,13 +19,16 @@ from daskcluster.fit.ledger import Ledger, Page
 from daskcluster.fit.lloyd import Lloyd
 from daskcluster.fit.options import (
     Options,
+    RunKey,
     check_centers,
     check_n_clusters,
     describe,
     init_name,
 )
+from daskcluster.fit.refined import sample_of
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
+from daskcluster.kernels.sampling import Parts
 from daskcluster.sizing import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
 
@@ -105,10 +108,10 @@ def fit_all(
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
         spending, at_once = share_out(session, data, runs, budget)
-        scale = data.scale(session)
+        scale, sampled = surveyed(session, data, runs[:at_once])
         whole = about(scale)
         ledger = Ledger(session, trail, trail.begin(whole))
-        found = run_all(Shared(session, data, scale, spending), runs, ledger, at_once)
+        found = run_all(Shared(session, data, scale, spending, sampled), runs, ledger, at_once)
         return [
             Fit(
                 one,
@@ -121,6 +124,16 @@ def fit_all(
             )
             for one, run in zip(found, runs, strict=True)
         ]
+
+
+def surveyed(
+    session: Session, data: Dataset, runs: list[Options]
+) -> tuple[Scale, dict[RunKey, Parts]]:
+    """The data's scale; where a pass had to find it, it also gathered what refined starts need."""
+    refined = [run for run in runs if isinstance(run.init, str) and run.init == "refined"]
+    samples = (sample_of(data, run.n_clusters, (run.seed, run.restart)) for run in refined)
+    scale, found = data.scale_with(session, tuple(samples))
+    return scale, dict(zip((run.key for run in refined), found or (), strict=False))
 
 
 def decided(data: Dataset, options: Options) -> Options:
