@@ -13,10 +13,12 @@ from daskcluster import KMeans
 from daskcluster.kernels import compiled
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.compiled import is_plain
 from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
+from daskcluster.kernels.together import Together
 from daskcluster.sizing import integer_grid
 
 pytest.importorskip("numba")
@@ -49,6 +51,26 @@ def test_labels_and_bounds_over_many_moves(table, data):
         if state.pairs is not None:
             check_pairs(table, centers, frame, state)
         previous, centers = centers, moves_for(data, centers)
+
+
+@given(tables(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_one_tall_product_serves_several_models(table, data):
+    models = data.draw(st.lists(centers_for(table), min_size=2, max_size=3))
+    frame = centered(Frame(None, 0), np.mean(table, axis=0, dtype=np.float64))
+    grid, batch = grid_for(table), Batch(0, table)
+    first = Together(tuple(Assign(c, None, 0, frame, grid, True, None, True) for c in models))
+    plain = is_plain(table, frame)
+    looked = [job for job in first.jobs if plain and not job.nearest.repeats]
+    found = first._looked(batch, [None] * len(models))
+    assert len(found) == (len(looked) if len(looked) > 1 else 0)
+    partials, states = first.step(batch, None)
+    for i, (centers, partial) in enumerate(zip(models, partials, strict=True)):
+        state = states[i][1]
+        np.testing.assert_array_equal(state.labels, reference.nearest(table, centers))
+        alone = Assign(centers, None, 0, frame, grid).step(batch, None)[0]
+        np.testing.assert_array_equal(partial.sums, alone.sums)
+        check_bounds(table, centers, frame, state)
 
 
 def check_bounds(table, centers, frame, state):

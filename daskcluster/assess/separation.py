@@ -25,6 +25,7 @@ from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import HardPartial, merge_hard, moved
+from daskcluster.kernels.nearest import Found, Nearest
 from daskcluster.kernels.spread import (
     Clusters,
     Labelling,
@@ -75,8 +76,12 @@ class Gather:
         """Bytes of the sums of one partial."""
         return self.grid.n_limbs * self.points.nbytes
 
-    def step(self, batch: Batch, state: None) -> tuple[Gathered, None]:
-        labels, k = self.labelling.of(batch), len(self.points)
+    def looks(self, state: None) -> Nearest | None:
+        """As `Labelling.looks`."""
+        return self.labelling.looks()
+
+    def step(self, batch: Batch, state: None, found: Found | None = None) -> tuple[Gathered, None]:
+        labels, k = self.labelling.of(batch, found), len(self.points)
         hard = self._sums(batch, labels)
         spread = self._spread(batch, labels)
         table = None

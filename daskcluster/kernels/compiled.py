@@ -21,6 +21,7 @@ from daskcluster.kernels import bounds
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
+from daskcluster.kernels.products import pack
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import INTEGER_BOUNDS
@@ -33,6 +34,8 @@ WORTHWHILE = 3e8
 _MOST_IN_REACH = 0.5
 # So few that to compare a row with each of them is faster than to gather rows for a product.
 FEW = 32
+# With more of its own a model gains nothing from those of others.
+MOST_STACKED = 256
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
 _NO_PAIRS = np.empty((0, 0), dtype=np.float32)
 
@@ -240,6 +243,25 @@ def find(nearest: Nearest, rows: Rows, norms: Singles | None, pairs: Singles | N
         found.labels, norms, found.gaps, found.radii, pairs,
     )  # fmt: skip
     return found
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def find_all(models: list[Nearest], rows: Rows, norms: Singles | None) -> list[Found]:
+    """`find` of several models in one frame, whose centres are factors of the same products."""
+    shape = (len(models), len(rows))
+    norms = _norms_above(rows, models[0].frame) if norms is None else norms
+    labels, unsure = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.bool_)
+    gaps, radii = np.empty((2, *shape), dtype=np.float32)
+    prepared = [model.single for model in models]
+    _row_loops().find_all(
+        rows, pack(np.concatenate([one.weights for one in prepared])),
+        np.cumsum([len(one.squares) for one in prepared]),
+        np.concatenate([one.squares for one in prepared]),
+        np.array([one.errors for one in prepared]), norms, labels, gaps, radii, unsure,
+    )  # fmt: skip
+    for model, own, left in zip(models, labels, unsure, strict=True):
+        own[left] = model.decide(rows[left])
+    return [Found(labels[m], norms, gaps[m], radii[m]) for m in range(len(models))]
 
 
 def _norms_above(rows: Rows, frame: Frame) -> Singles:

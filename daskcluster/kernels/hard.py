@@ -203,12 +203,22 @@ class Assign:
         known = np.where(state.gaps > 0, state.gaps, 0)
         return np.sort(np.argpartition(known, n)[:n])
 
-    def step(self, batch: Batch | None, asked: Asked | None) -> tuple[HardPartial, HardState]:
-        """Label the rows of a block, or those asked for (None where that is none)."""
+    def looks(self, asked: Asked | None) -> Nearest | None:
+        """The centres that all rows of a block are to be compared with, in compiled loops."""
+        whole = asked is None or asked.rows is None or asked.state is None
+        return self.nearest if whole and self._by_loops and not self._keeps_pairs else None
+
+    def step(
+        self, batch: Batch | None, asked: Asked | None, found: Found | None = None
+    ) -> tuple[HardPartial, HardState]:
+        """Label the rows of a block, or those asked for (None where that is none).
+
+        ``found`` is what is known already of what `looks` asked.
+        """
         state = None if asked is None else asked.state
         if asked is None or asked.rows is None or state is None:
             assert batch is not None
-            return self._step_all(batch, state)
+            return self._step_all(batch, state, found)
         state.iteration = self.iteration
         if batch is None:
             return self._nothing(), state
@@ -232,12 +242,15 @@ class Assign:
             )  # fmt: skip
         return self._moved(batch, before, state.labels[asked.rows], at), state
 
-    def _step_all(self, batch: Batch, state: HardState | None) -> tuple[HardPartial, HardState]:
+    def _step_all(
+        self, batch: Batch, state: HardState | None, found: Found | None
+    ) -> tuple[HardPartial, HardState]:
         pairs, rows = None, batch.rows
         if self._keeps_pairs:
             # Columns that are no centre's must never look lost.
             pairs = np.full((len(rows), pairs_width(len(self.centers))), UNKNOWN, dtype=np.float32)
-        found = self._find_all(rows, state.norms if state else None, pairs)
+        if found is None:
+            found = self._find_all(rows, state.norms if state else None, pairs)
         before = self._labels_before(rows, state, found)
         partial = self._moved(batch, before, found.labels, None)
         sketch = None if state is None else state.sketch

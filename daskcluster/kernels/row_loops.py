@@ -120,6 +120,46 @@ def _radius(norm, best, lift, margin):
 
 
 @numba.njit(nogil=True, cache=True)
+def _find_tile(scored, squares, errors, labels, norms, gaps, radii, unsure):
+    """`compare` for rows of which only the products with all centres of a model are known."""
+    slope, offset, limit, away, lift = errors
+    scores, down = np.empty(squares.size, np.float32), np.float32(1 - 2.0**-21)
+    for i in range(labels.size):
+        _scores_of(scored[i], squares, scores)
+        label, best, second = _two_lowest(scores)
+        reach = norms[i] + away
+        margin = slope * reach + offset if reach < limit else np.float32(np.inf)
+        gap = ((second - best) - margin) * down
+        unsure[i] = not gap > 0
+        labels[i], gaps[i] = max(label, 0), np.float32(0) if unsure[i] else gap
+        radii[i] = _radius(norms[i], best, lift, margin)
+
+
+@numba.njit(nogil=True, cache=True)
+def find_all(rows, packed, ends, squares, errors, norms, labels, gaps, radii, unsure):
+    """Label rows by the centres of each of some models, which lie one after the other.
+
+    One product of a tile is for all of them. ``errors`` has a row a model, as ``labels``, ``gaps``,
+    ``radii`` and ``unsure``, of shape (n_models, n), which are filled.
+    """
+    n, at = norms.size, np.arange(norms.size)
+    tile = np.zeros((_TILE_ROWS, rows.shape[1]), np.float32)
+    scored = np.empty((_TILE_ROWS, packed.shape[0] * packed.shape[2]), np.float32)
+    for start in range(0, n, _TILE_ROWS):
+        run = slice(start, min(start + _TILE_ROWS, n))
+        _products(rows, at[run], packed, tile, scored)
+        begin = 0
+        for m in range(ends.size):
+            own = slice(begin, ends[m])
+            five = (errors[m, 0], errors[m, 1], errors[m, 2], errors[m, 3], errors[m, 4])
+            _find_tile(
+                scored[:, own], squares[own], five,
+                labels[m, run], norms[run], gaps[m, run], radii[m, run], unsure[m, run],
+            )  # fmt: skip
+            begin = ends[m]
+
+
+@numba.njit(nogil=True, cache=True)
 def compare(
     rows, at, places, all_centers, lengths, found, leasts, exact,
     packed, weights, squares, errors, weights64, squares64, errors64,

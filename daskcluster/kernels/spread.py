@@ -14,7 +14,7 @@ import numpy.typing as npt
 from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Rows
-from daskcluster.kernels.nearest import Labels, Nearest
+from daskcluster.kernels.nearest import Found, Labels, Nearest
 from daskcluster.kernels.responsibilities import run_rows, tiles
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
@@ -39,7 +39,14 @@ class Labelling:
         assert self.centers is not None
         return Nearest(self.centers, self.frame)
 
-    def of(self, batch: Batch) -> Labels:
+    def looks(self) -> Nearest | None:
+        """The centres to compare all rows with in compiled loops, where there are any."""
+        return self._nearest if self.centers is not None and self.by_loops else None
+
+    def of(self, batch: Batch, found: Found | None = None) -> Labels:
+        """Labels of a block's rows; ``found`` is what is known already of what `looks` asked."""
+        if found is not None:
+            return found.labels
         if self.centers is None:
             assert batch.labels is not None
             return batch.labels
@@ -162,9 +169,15 @@ class Separation:
         d = self.clusters.means.shape[1]
         return real_grid(self.n_rows, self.reach + 2 + d.bit_length() // 2)
 
-    def step(self, batch: Batch, state: None) -> tuple[SeparationPartial, None]:
+    def looks(self, state: None) -> Nearest | None:
+        """As `Labelling.looks`."""
+        return self.labelling.looks()
+
+    def step(
+        self, batch: Batch, state: None, found: Found | None = None
+    ) -> tuple[SeparationPartial, None]:
         k = len(self.clusters.means)
-        labels = self.clusters.codes[self.labelling.of(batch)]
+        labels = self.clusters.codes[self.labelling.of(batch, found)]
         if batch.weights is not None:
             labels = np.maximum(labels, 0)  # only rows of no weight are in clusters of none
         silhouettes = np.zeros((2, 1), dtype=np.int64)
@@ -172,8 +185,8 @@ class Separation:
         for run in tiles(batch.start, len(batch.rows), run_rows(batch.rows, k)):
             own, weights = labels[run], _of_run(batch, run)
             between, squares = self._distances(batch.rows[run], own)
-            found = self._silhouettes(own, squares, between, weights)[:, np.newaxis]
-            silhouettes += exact.column_sums(found, self.silhouette_grid, weights)
+            each = self._silhouettes(own, squares, between, weights)[:, np.newaxis]
+            silhouettes += exact.column_sums(each, self.silhouette_grid, weights)
             distances += sums_by_label(np.sqrt(squares), own, k, self.distances_grid, weights)
         return SeparationPartial(exact.carry(silhouettes), exact.carry(distances)), None
 

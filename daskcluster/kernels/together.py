@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from daskcluster.kernels.batch import Batch, Indices
+from daskcluster.kernels.compiled import MOST_STACKED, find_all, is_plain
+from daskcluster.kernels.nearest import Found, Nearest
 
 States = dict[int, tuple[str, Any]]
 
@@ -87,12 +89,29 @@ class Together:
         if not isinstance(wanted, Wanted):
             wanted = self.ask(wanted)
         states, partials = dict(wanted.states), []
-        for (name, job), own in zip(self._named, wanted.own, strict=True):
-            partial, state = job.step(_part(batch, job, own), own)
+        found = self._looked(batch, wanted.own)
+        for i, ((name, job), own) in enumerate(zip(self._named, wanted.own, strict=True)):
+            known = {"found": found[i]} if i in found else {}
+            partial, state = job.step(_part(batch, job, own), own, **known)
             partials.append(partial)
             if job.state_kind is not None:
                 states[name] = (job.state_kind, state)
         return tuple(partials), states
+
+    def _looked(self, batch: Batch | None, own: list[Any]) -> dict[int, Found]:
+        """What one tall product says to those that compare all rows, by their place."""
+        if batch is None or batch.picked is not None:
+            return {}
+        asked = {i: looks for i, job in enumerate(self.jobs) if (looks := _looks(job, own[i]))}
+        frames = [looks.frame for looks in asked.values()]
+        alike = {
+            i: looks
+            for i, looks in asked.items()
+            if looks.frame is frames[0] and is_plain(batch.rows, looks.frame)
+        }
+        if len(alike) < 2:
+            return {}
+        return dict(zip(alike, find_all(list(alike.values()), batch.rows, None), strict=True))
 
     def merge(self, a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(job.merge(x, y) for job, x, y in zip(self.jobs, a, b, strict=True))
@@ -104,6 +123,13 @@ def _state_of(states: States, name: int, job: Any) -> Any:
         return None
     kind, state = states.pop(name)
     return state if kind == job.state_kind else None
+
+
+def _looks(job: Any, own: Any) -> Nearest | None:
+    """The centres that a reduction compares all rows with, where a tall product serves them."""
+    looks: Nearest | None = job.looks(own) if hasattr(job, "looks") else None
+    serves = looks is not None and len(looks.centers) <= MOST_STACKED and not looks.repeats
+    return looks if serves else None
 
 
 def _part(batch: Batch | None, job: Any, own: Any) -> Batch | None:
