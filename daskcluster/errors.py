@@ -165,7 +165,7 @@ class ClusterLost(Stopped, EngineError):  # noqa: N818 - as above
     ... ):
     ...     class WorkersLeave(Silent):
     ...         def event(self, kind, facts):
-    ...             cluster.scale(0)
+    ...             cluster.sync(cluster.workers[0].close)
     ...     try:
     ...         fit_model(KMeans(5, random_state=0), store, "model", progress=WorkersLeave())
     ...     except ClusterLost as error:

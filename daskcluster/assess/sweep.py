@@ -69,14 +69,9 @@ class Sweep:
     """
 
     table: list[dict[str, Any]]
-    """A line a model: k, beta, restart, seed, inertia, objective, n_iter, converged, its scores
-    (None where they are not defined, or there are no labels), and whether it is the best."""
     best: dict[str, Model]
-    """Of each number of clusters, and each stiffness, the model of least cost, by its name."""
     elbows: list[dict[str, Any]]
-    """Of each stiffness: the number of clusters that is suggested, and by which method."""
     facts: dict[str, Any]
-    """passes, seconds, n_rows, n_features."""
 
 
 def sweep(

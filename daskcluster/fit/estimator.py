@@ -68,9 +68,9 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         Parameters
         ----------
         X : array-like, sparse matrix, DataFrame, dask Array, zarr Array, Store, path or URL
-            Rows, shape (n_samples, n_features), of integers, float32 or float64; lists and other
-            types become float64. Arrays are fitted on this process's threads, all else on the
-            active Dask client where there is one.
+            Rows, shape (n_samples, n_features), of integers, float32 or float64; lists and arrays
+            of other types become float64. Arrays are fitted on this process's threads, all else on
+            the active Dask client where there is one.
         y : ignored
         sample_weight : array-like of shape (n_samples,), dask Array or float, optional
             A row of weight w counts as w rows. Weights that are no whole numbers are rounded to
@@ -93,8 +93,8 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
             The store is missing, unsealed or damaged.
         BudgetError
             The fit does not fit in a worker's memory.
-        EngineError, ClusterLost
-            The workers could not finish; `fit_model` leaves a checkpoint to go on from.
+        EngineError, ClusterLost, Interrupted
+            The work could not be finished; `fit_model` leaves a checkpoint to go on from.
 
         Examples
         --------

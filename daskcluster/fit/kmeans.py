@@ -41,12 +41,12 @@ class KMeans(Clusterer):
     random_state : int, RandomState instance or None, default=None
         An int, which becomes ``seed_``, makes fits repeatable; None draws one.
     algorithm : {'auto', 'lloyd', 'hamerly', 'projection'}, default='auto'
-        'lloyd' compares every row with every centre. 'hamerly' (2010) keeps 16 bytes a row, which
-        prove of most that they keep their label; 'projection' proves it of more from coordinates in
-        a few directions (Hwang and Ahn 2011), and with numba from a bound for each of up to 128
-        centres (as Elkan 2003), where the memory budget has room for them and they tell rows apart.
-        'auto' is 'projection', but 'hamerly' for fewer than 16 centres where numba is installed. No
-        result depends on it.
+        'lloyd' compares every row with every centre. 'hamerly' (after Hamerly 2010) keeps 16 bytes
+        a row, which prove of most that they keep their label; 'projection' proves it of more from
+        coordinates in a few directions (Hwang and Ahn 2011), and with numba from a bound for each
+        of up to 128 centres (as Elkan 2003), where the memory budget has room for them and they
+        tell rows apart. 'auto' is 'projection', but 'hamerly' for fewer than 16 centres where numba
+        is installed. No result depends on it.
     metric : {'euclidean', 'cosine'}, default='euclidean'
         'cosine' is spherical k-means (Dhillon and Modha 2001): rows and centres are of unit length;
         inertia is twice the sum of ``1 - cos``.
@@ -62,7 +62,7 @@ class KMeans(Clusterer):
     Attributes
     ----------
     cluster_centers_ : float64 ndarray of shape (n_clusters, n_features)
-        Means of their rows.
+        Each the mean of its rows in the last iteration; of unit length with ``metric='cosine'``.
     labels_ : int32 ndarray or dask Array of shape (n_samples,)
         An ndarray for arrays, else lazy: computed from centres and rows when asked for. A loaded
         model has none.
@@ -80,7 +80,7 @@ class KMeans(Clusterer):
     passes_ : float
         Bytes decoded / bytes of the data; 0 for arrays in memory.
     seconds_ : float
-        That the fit took, by the clock.
+        Time that the fit took.
     init_ : str
         How initial centres were found: a name, 'array' or 'callable'.
     seed_ : int

@@ -81,7 +81,7 @@ class MiniBatchKMeans(Clusterer):
     passes_ : float
         Bytes decoded / bytes of the data; 0 for arrays in memory.
     seconds_ : float
-        That the fit took, by the clock.
+        Time that the fit took.
     init_ : str
         How initial centres were found: a name, 'array' or 'callable'.
     seed_ : int
