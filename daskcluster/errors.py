@@ -73,7 +73,7 @@ class ModelError(InputError):
 class BudgetError(InputError):
     """A job whose memory bound exceeds what a worker has; the message says what would fit.
 
-    It is raised before any work starts.
+    It is raised before a fit begins, not on the way.
 
     Examples
     --------

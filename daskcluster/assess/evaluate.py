@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from daskcluster.assess.predict import check_features
 from daskcluster.assess.separation import Gather, assessing, gather_of, separation_scores
@@ -64,6 +65,8 @@ def evaluate(
         The model is of other features, or weights cannot be used.
     StoreError
         The store is missing or damaged.
+    NotFittedError
+        The model is not fitted.
 
     References
     ----------
@@ -96,6 +99,7 @@ def evaluate(
     >>> scores["contingency"], scores["purity"], scores["inertia"]
     ([[2, 1], [0, 1]], 0.75, 2.0)
     """
+    check_is_fitted(model)
     store = open_store(store)
     rows = store_dataset(store, with_labels=store.has_labels)
     data = rows.weighted(sample_weight).mapped(model.row_map_)

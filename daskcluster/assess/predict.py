@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
 
 from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT
 from daskcluster.convert import convert_text
@@ -242,6 +243,8 @@ def predict_labels(
         The store is missing or damaged, or something is at ``out`` that may not be replaced.
     Interrupted, ClusterLost
         Ended early; what is written stays, for ``resume`` or ``overwrite``.
+    NotFittedError
+        The model is not fitted.
 
     Examples
     --------
@@ -305,6 +308,8 @@ def predict_responsibilities(
         The store is missing or damaged, or something is at ``out`` that may not be replaced.
     Interrupted, ClusterLost
         Ended early; what is written stays, for ``resume`` or ``overwrite``.
+    NotFittedError
+        The model is not fitted.
 
     Examples
     --------
@@ -331,6 +336,7 @@ def rows_of(
     model: Any, store: str | os.PathLike[str] | Store, progress: Progress | None
 ) -> Iterator[Store]:
     """A store, or documents as one: by the terms of the store that the model was fitted to."""
+    check_is_fitted(model)
     if isinstance(store, Store) or is_url(os.fspath(store)) or not _is_text(store):
         yield open_store(store)
         return

@@ -51,6 +51,8 @@ def predict_parquet(
         The model is of other features, or a file is at ``out`` already.
     StoreError
         The store is missing or damaged.
+    NotFittedError
+        The model is not fitted.
 
     Examples
     --------

@@ -60,7 +60,7 @@ def convert_table(
         Go on with a conversion of the same files and options that ended early; one that is
         finished is left as it is.
     progress : Progress, optional
-        Told of the rows that are through, such as `daskcluster.engine.TextLine`.
+        Told of the rows that are through, such as ``daskcluster.engine.TextLine()``.
 
     Returns
     -------
