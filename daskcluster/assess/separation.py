@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from daskcluster.assess.written import open_labels
 from daskcluster.engine import Ask, Asking, Reader, Session, alone
@@ -25,6 +26,7 @@ from daskcluster.kernels import compiled, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import HardPartial, merge_hard, moved
+from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.spread import (
     Clusters,
     Labelling,
@@ -181,7 +183,7 @@ def silhouette_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
 
     Parameters
     ----------
-    X : array-like, dask Array, zarr Array, Store, path or URL
+    X : array-like, sparse matrix, dask Array, zarr Array, Store, path or URL
         Rows, shape (n_samples, n_features).
     labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
         Any integers.
@@ -224,7 +226,7 @@ def calinski_harabasz_score(X: Any, labels: Any, sample_weight: Any = None) -> f
 
     Parameters
     ----------
-    X : array-like, dask Array, zarr Array, Store, path or URL
+    X : array-like, sparse matrix, dask Array, zarr Array, Store, path or URL
         Rows, shape (n_samples, n_features).
     labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
         Any integers.
@@ -263,7 +265,7 @@ def davies_bouldin_score(X: Any, labels: Any, sample_weight: Any = None) -> floa
 
     Parameters
     ----------
-    X : array-like, dask Array, zarr Array, Store, path or URL
+    X : array-like, sparse matrix, dask Array, zarr Array, Store, path or URL
         Rows, shape (n_samples, n_features).
     labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
         Any integers.
@@ -301,7 +303,9 @@ def _score(X: Any, labels: Any, sample_weight: Any, name: str) -> float:
         return _score_of(data, labels, sample_weight, name)
 
 
-def _rows(X: Any) -> npt.NDArray[Any]:
+def _rows(X: Any) -> npt.NDArray[Any] | SparseRows:
+    if sparse.issparse(X) and min(X.shape):
+        return SparseRows.of(X)
     rows = np.ascontiguousarray(X)
     if rows.ndim != 2 or not rows.size:
         raise InputError(f"X has shape {rows.shape}: rows of features are needed")

@@ -52,7 +52,7 @@ class KMeans(Clusterer):
         inertia is twice the sum of ``1 - cos``.
     standardize : bool, default=False
         Cluster columns of mean 0 and standard deviation 1, which the model keeps; centres are in
-        these units.
+        these units. Not for sparse rows, whose zeros would not stay zeros.
     warm_start : bool, default=False
         Begin with the centres of the fit before, where there is one of as many clusters.
     memory_budget : int, str or None, default=None

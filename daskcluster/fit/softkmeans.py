@@ -51,7 +51,7 @@ class SoftKMeans(Clusterer):
         An int, which becomes ``seed_``, makes fits repeatable; None draws one.
     standardize : bool, default=False
         Cluster columns of mean 0 and standard deviation 1, which the model keeps; centres are in
-        these units.
+        these units. Not for sparse rows, whose zeros would not stay zeros.
     precision : {'auto', 'float32', 'float64'}, default='auto'
         Of products and exponentials. 'auto' is float32 where the first step of the first rows
         stays within 1e-6 of that of float64. Sparse rows have float64 alone.
