@@ -79,10 +79,10 @@ def faults(thing):
 def faults_of_signature(thing, found):
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return []
-    if dataclasses.is_dataclass(thing):  # given, never made by a user
-        fields = [field.name for field in dataclasses.fields(thing)]
-        missing = set(fields) - set(entries(found.get("Attributes", [])))
-        return [f"attributes {sorted(missing)} are not described"] if missing else []
+    if dataclasses.is_dataclass(thing):  # its options are its attributes, and it may have more
+        told = entries([*found.get("Parameters", []), *found.get("Attributes", [])])
+        missing = {field.name for field in dataclasses.fields(thing)} - set(told)
+        return [f"fields {sorted(missing)} are not described"] if missing else []
     signature = inspect.signature(thing)
     names = [name for name in signature.parameters if name != "self"]
     described = entries(found.get("Parameters", []))
