@@ -159,7 +159,7 @@ class ClusterLost(Stopped, EngineError):  # noqa: N818 - as above
     >>> store = convert_npy("rows.npy", "rows.zarr")
     >>> local = {"n_workers": 1, "processes": False, "dashboard_address": None}
     >>> with (
-    ...     dask.config.set({"daskcluster.no-worker-timeout": "0.1s"}),
+    ...     dask.config.set({"daskcluster.no-worker-timeout": "2s"}),
     ...     LocalCluster(**local) as cluster,
     ...     Client(cluster),
     ... ):
@@ -170,7 +170,7 @@ class ClusterLost(Stopped, EngineError):  # noqa: N818 - as above
     ...         fit_model(KMeans(5, random_state=0), store, "model", progress=WorkersLeave())
     ...     except ClusterLost as error:
     ...         print(error, error.kept)
-    no worker for 0 s at inproc://...: start workers True
+    no worker for 2 s at inproc://...: start workers True
     """
 
 
