@@ -9,6 +9,7 @@ import zarr
 from idx_files import write_idx
 from sklearn import metrics
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 
 from daskcluster import (
     InputError,
@@ -20,7 +21,7 @@ from daskcluster import (
     open_store,
     purity_score,
 )
-from daskcluster.assess import evaluate, open_labels, predict_labels
+from daskcluster.assess import evaluate, open_labels, predict_labels, predict_parquet
 from daskcluster.engine import Silent
 from daskcluster.errors import DaskClusterError
 from daskcluster.store import Build
@@ -57,6 +58,14 @@ def chunked(tmp_path):
     rows[:, ::64] = np.random.default_rng(0).integers(0, 256, size=rows[:, ::64].shape)
     store = convert_idx(write_idx(tmp_path / "rows", rows), tmp_path / "s", rows_per_chunk=32)
     return store, KMeans(4, random_state=0, max_iter=3).fit(store), rows
+
+
+@pytest.mark.parametrize("ask", [evaluate, predict_labels, predict_parquet])
+def test_a_model_that_was_not_fitted(tmp_path, digits, ask):
+    more = () if ask is evaluate else (tmp_path / "out",)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        ask(KMeans(10), digits[0], *more)
+    assert not list(tmp_path.iterdir())
 
 
 def test_labels_on_disk(tmp_path, chunked):

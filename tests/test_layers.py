@@ -23,8 +23,8 @@ OWNERS = {
     "click": {"cli"},
     "pyarrow": {"sources"},
 }
-# The two entry points import what they show.
-ENTRIES = {"__init__", "__main__"}
+# The two entry points import what they show; pytest runs the examples in docstrings.
+ENTRIES = {"__init__", "__main__", "conftest"}
 
 
 def room(path):

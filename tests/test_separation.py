@@ -9,6 +9,7 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn import metrics
 from sklearn.datasets import load_digits
 from strategies import CHECK
@@ -60,6 +61,14 @@ def store(digits, tmp_path_factory):
 def test_digits_equal_scikit_learn(digits, labels, dtype):
     X = digits.astype(dtype)
     np.testing.assert_allclose(ours(X, labels), theirs(X, labels), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array])
+def test_sparse_rows_have_the_scores_of_dense_ones(digits, labels, kind):
+    X = digits[:300].astype(np.float64)
+    np.testing.assert_allclose(ours(kind(X), labels[:300]), theirs(X, labels[:300]), rtol=1e-9)
+    with pytest.raises(InputError, match="rows of features are needed"):
+        silhouette_score(kind((0, 3)), [])
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e7])

@@ -272,6 +272,8 @@ def test_bad_sweeps_leave_nothing(store, tmp_path, arguments, message):
         sweep(KMeans(), store, tmp_path / "s", **arguments)
     with pytest.raises(InputError, match="each once"):
         sweep(SoftKMeans(), store, tmp_path / "s", n_clusters=[2], betas=[1.0, 1.0])
+    with pytest.raises(InputError, match="a list is not a Zarr array: give"):
+        sweep(KMeans(), [[1.0], [2.0]], tmp_path / "s", n_clusters=[2])
     assert not (tmp_path / "s").exists()
 
 

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from daskcluster.assess.predict import check_features
 from daskcluster.assess.separation import Gather, assessing, gather_of, separation_scores
@@ -39,18 +40,66 @@ def evaluate(
 
     Parameters
     ----------
-    sample_weight : array-like of shape (n_samples,), optional
+    model : KMeans, SoftKMeans or MiniBatchKMeans
+        Fitted, or loaded.
+    store : Store, path or URL
+        Rows of as many features as the model was fitted to: those, or others such as a test set.
+    sample_weight : array-like of shape (n_samples,), dask Array or float, optional
         A row of weight w counts as w rows.
+    progress : Progress, optional
+        Told of the rows that are through.
 
     Returns
     -------
     dict
         n_rows, n_clusters, inertia; purity, gini, ari, nmi, homogeneity, completeness, v_measure,
-        fowlkes_mallows, contingency and class_names where the store has labels, else None;
-        silhouette (for squared Euclidean distance), calinski_harabasz and davies_bouldin, None
-        where they are not defined; objective and soft_contingency of a soft model; top_terms of
-        each cluster, the largest weights first, where the store holds text; passes.
+        fowlkes_mallows, contingency (clusters x classes) and class_names where the store has
+        labels, else None; silhouette (for squared Euclidean distance), calinski_harabasz and
+        davies_bouldin, None where they are not defined; objective and soft_contingency of a soft
+        model; top_terms of each cluster, the largest weights first, where the store holds text;
+        passes.
+
+    Raises
+    ------
+    InputError
+        The model is of other features, or weights cannot be used.
+    StoreError
+        The store is missing or damaged.
+    NotFittedError
+        The model is not fitted.
+
+    References
+    ----------
+    Hubert and Arabie, "Comparing partitions", Journal of Classification 2, 1985: ari.
+
+    Vinh, Epps and Bailey, "Information theoretic measures for clusterings comparison", Journal of
+    Machine Learning Research 11, 2010: nmi, over the arithmetic mean of the entropies.
+
+    Rosenberg and Hirschberg, "V-measure: a conditional entropy-based external cluster evaluation
+    measure", EMNLP-CoNLL 2007: homogeneity, completeness and v_measure.
+
+    Fowlkes and Mallows, "A method for comparing two hierarchical clusterings", Journal of the
+    American Statistical Association 78, 1983.
+
+    Brouwer, "Extending the Rand, adjusted Rand and Jaccard indices to fuzzy partitions", Journal of
+    Intelligent Information Systems 32, 2009: ari of a soft model.
+
+    The others are those of `purity_score`, `gini_index`, `silhouette_score`,
+    `calinski_harabasz_score` and `davies_bouldin_score`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, convert_npy, evaluate
+    >>> np.save("rows.npy", np.array([[0.0], [1.0], [2.0], [9.0]]))
+    >>> np.save("classes.npy", [0, 0, 1, 1])
+    >>> store = convert_npy("rows.npy", "rows.zarr", labels="classes.npy")
+    >>> model = KMeans(2, init=[[0.0], [9.0]]).fit(store)
+    >>> scores = evaluate(model, store)
+    >>> scores["contingency"], scores["purity"], scores["inertia"]
+    ([[2, 1], [0, 1]], 0.75, 2.0)
     """
+    check_is_fitted(model)
     store = open_store(store)
     rows = store_dataset(store, with_labels=store.has_labels)
     data = rows.weighted(sample_weight).mapped(model.row_map_)

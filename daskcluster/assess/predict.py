@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
 
 from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT
 from daskcluster.convert import convert_text
@@ -210,13 +211,53 @@ def predict_labels(
 ) -> dict[str, Any]:
     """Write the label of every row of ``store`` to ``out``, a sealed store of one array.
 
-    The workers write whole chunks; the driver never holds the labels. Read them with `open_labels`.
-    With ``resume`` a prediction that ended early goes on, and a finished one is left as it is.
+    The workers write whole chunks; the driver never holds the labels. Read them with `open_labels`,
+    or any reader of Zarr.
+
+    Parameters
+    ----------
+    model : KMeans, SoftKMeans or MiniBatchKMeans
+        Fitted, or loaded.
+    store : Store, path or URL
+        Rows of as many features as the model was fitted to. For a model of a store of text also a
+        folder, archive or JSON lines of new documents, as `convert_text` takes them.
+    out : path or URL
+        Where to write.
+    overwrite : bool, default=False
+        Replace what is there, of the same kind.
+    resume : bool, default=False
+        Go on with a prediction that ended early; one that is finished is left as it is.
+    progress : Progress, optional
+        Told of the rows that are through.
 
     Returns
     -------
     dict
         n_rows, n_clusters, cluster_sizes, out, array (Zarr's path to the labels), passes, seconds.
+
+    Raises
+    ------
+    InputError
+        The model is of other features.
+    StoreError
+        The store is missing or damaged, or something is at ``out`` that may not be replaced.
+    Interrupted, ClusterLost
+        Ended early; what is written stays, for ``resume`` or ``overwrite``.
+    NotFittedError
+        The model is not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, convert_npy, open_labels, predict_labels
+    >>> np.save("rows.npy", np.array([[0.0], [9.0], [8.0]]))
+    >>> store = convert_npy("rows.npy", "rows.zarr")
+    >>> model = KMeans(2, init=[[0.0], [9.0]]).fit(store)
+    >>> facts = predict_labels(model, store, "labels.zarr")
+    >>> facts["cluster_sizes"], facts["array"]
+    ([1, 2], 'labels.zarr/build-.../labels')
+    >>> open_labels("labels.zarr")
+    array([0, 1, 1], dtype=int32)
     """
     with rows_of(model, store, progress) as found:
         kind = _Labels(model, store_dataset(found))
@@ -237,10 +278,49 @@ def predict_responsibilities(
     As `predict_labels`, an array of shape (n_rows, n_clusters) in the precision of the fit. Read it
     with `open_responsibilities`.
 
+    Parameters
+    ----------
+    model : SoftKMeans
+        Fitted, or loaded.
+    store : Store, path or URL
+        Rows of as many features as the model was fitted to. For a model of a store of text also a
+        folder, archive or JSON lines of new documents, as `convert_text` takes them.
+    out : path or URL
+        Where to write.
+    overwrite : bool, default=False
+        Replace what is there, of the same kind.
+    resume : bool, default=False
+        Go on with a prediction that ended early; one that is finished is left as it is.
+    progress : Progress, optional
+        Told of the rows that are through.
+
     Returns
     -------
     dict
-        n_rows, n_clusters, cluster_weights, dtype, out, array, passes, seconds.
+        n_rows, n_clusters, cluster_weights (sums of responsibilities), dtype, out, array (Zarr's
+        path to them), passes, seconds.
+
+    Raises
+    ------
+    InputError
+        The model is hard, or of other features.
+    StoreError
+        The store is missing or damaged, or something is at ``out`` that may not be replaced.
+    Interrupted, ClusterLost
+        Ended early; what is written stays, for ``resume`` or ``overwrite``.
+    NotFittedError
+        The model is not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import SoftKMeans, convert_npy, predict_responsibilities
+    >>> np.save("rows.npy", np.array([[0.0], [0.0], [9.0], [9.0]]))
+    >>> store = convert_npy("rows.npy", "rows.zarr")
+    >>> soft = SoftKMeans(2, beta=1.0, random_state=0).fit(store)
+    >>> facts = predict_responsibilities(soft, store, "shares.zarr")
+    >>> np.round(facts["cluster_weights"], 2).tolist()
+    [2.0, 2.0]
     """
     if not isinstance(model, SoftKMeans):
         raise InputError(
@@ -256,6 +336,7 @@ def rows_of(
     model: Any, store: str | os.PathLike[str] | Store, progress: Progress | None
 ) -> Iterator[Store]:
     """A store, or documents as one: by the terms of the store that the model was fitted to."""
+    check_is_fitted(model)
     if isinstance(store, Store) or is_url(os.fspath(store)) or not _is_text(store):
         yield open_store(store)
         return

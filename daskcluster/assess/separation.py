@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from daskcluster.assess.written import open_labels
 from daskcluster.engine import Ask, Asking, Reader, Session, alone
@@ -26,6 +27,7 @@ from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import HardPartial, merge_hard, moved
 from daskcluster.kernels.nearest import Found, Nearest
+from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.spread import (
     Clusters,
     Labelling,
@@ -199,13 +201,16 @@ class _Labelled:
 def silhouette_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     """Mean silhouette coefficient for squared Euclidean distance, out of core.
 
-    `sklearn.metrics.silhouette_score` with ``metric='sqeuclidean'``, in two passes over the rows
-    instead of over all pairs of them.
+    With a the mean distance of a row to the others of its cluster, and b the least mean distance
+    to the rows of another, the mean over all rows of ``(b - a) / max(a, b)``; 0 for a row that is
+    alone in its cluster. It is `sklearn.metrics.silhouette_score` with ``metric='sqeuclidean'``, in
+    two passes over the rows instead of over all pairs of them. For the distance itself, which is
+    scikit-learn's default, it is another number.
 
     Parameters
     ----------
-    X : array-like, dask Array, zarr Array, `Store`, path or URL
-        Shape (n_samples, n_features).
+    X : array-like, sparse matrix, dask Array, zarr Array, Store, path or URL
+        Rows, shape (n_samples, n_features).
     labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
         Any integers.
     sample_weight : array-like of shape (n_samples,), dask Array or float, optional
@@ -221,11 +226,19 @@ def silhouette_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     InputError
         Fewer than 2 clusters, or one for each row; labels of another length, or no integers.
 
+    References
+    ----------
+    Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster
+    analysis", Journal of Computational and Applied Mathematics 20, 1987.
+
     Examples
     --------
     >>> from daskcluster import silhouette_score
-    >>> round(silhouette_score([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1]), 4)
+    >>> X = [[0.0], [1.0], [9.0], [10.0]]
+    >>> round(silhouette_score(X, [0, 0, 1, 1]), 4)
     0.9876
+    >>> round(silhouette_score(X, [0, 1, 1, 0]), 4)
+    -0.4747
     """
     return _score(X, labels, sample_weight, "silhouette")
 
@@ -233,7 +246,33 @@ def silhouette_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
 def calinski_harabasz_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     """Calinski and Harabasz' ratio of dispersions, out of core; as scikit-learn's.
 
-    Parameters and errors as `silhouette_score`; more is better.
+    The dispersion between the clusters over that within them, each by its degrees of freedom:
+    ``(sum_k n_k ||m_k - m||^2 / (K - 1)) / (sum_k sum_i ||x_i - m_k||^2 / (n - K))``, with m_k the
+    mean of the n_k rows of cluster k of K, and m that of all n.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dask Array, zarr Array, Store, path or URL
+        Rows, shape (n_samples, n_features).
+    labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
+        Any integers.
+    sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+        A row of weight w counts as w rows.
+
+    Returns
+    -------
+    float
+        At least 0; more is better.
+
+    Raises
+    ------
+    InputError
+        Fewer than 2 clusters, or one for each row; labels of another length, or no integers.
+
+    References
+    ----------
+    Calinski and Harabasz, "A dendrite method for cluster analysis", Communications in Statistics
+    3, 1974.
 
     Examples
     --------
@@ -247,7 +286,32 @@ def calinski_harabasz_score(X: Any, labels: Any, sample_weight: Any = None) -> f
 def davies_bouldin_score(X: Any, labels: Any, sample_weight: Any = None) -> float:
     """Davies and Bouldin's measure of how alike clusters are, out of core; as scikit-learn's.
 
-    Parameters and errors as `silhouette_score`; less is better.
+    With s_k the mean Euclidean distance of a cluster's rows from their mean m_k, the mean over all
+    clusters k of ``max_j (s_k + s_j) / ||m_k - m_j||``.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dask Array, zarr Array, Store, path or URL
+        Rows, shape (n_samples, n_features).
+    labels : array-like of shape (n_samples,), dask Array, or path of what `predict_labels` wrote
+        Any integers.
+    sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+        A row of weight w counts as w rows.
+
+    Returns
+    -------
+    float
+        At least 0; less is better.
+
+    Raises
+    ------
+    InputError
+        Fewer than 2 clusters, or one for each row; labels of another length, or no integers.
+
+    References
+    ----------
+    Davies and Bouldin, "A cluster separation measure", IEEE Transactions on Pattern Analysis and
+    Machine Intelligence 1, 1979.
 
     Examples
     --------
@@ -265,7 +329,9 @@ def _score(X: Any, labels: Any, sample_weight: Any, name: str) -> float:
         return _score_of(data, labels, sample_weight, name)
 
 
-def _rows(X: Any) -> npt.NDArray[Any]:
+def _rows(X: Any) -> npt.NDArray[Any] | SparseRows:
+    if sparse.issparse(X) and min(X.shape):
+        return SparseRows.of(X)
     rows = np.ascontiguousarray(X)
     if rows.ndim != 2 or not rows.size:
         raise InputError(f"X has shape {rows.shape}: rows of features are needed")

@@ -39,17 +39,39 @@ Model = KMeans | SoftKMeans
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep found."""
+    """What a sweep found.
+
+    Attributes
+    ----------
+    table : list of dict
+        A line a model: model (its name), k, beta, seed, inertia, objective, n_iter, converged,
+        silhouette, davies_bouldin, calinski_harabasz, purity, gini, ari, nmi, best. Scores are None
+        where they are not defined, or there are no labels; beta and objective for hard models.
+    best : dict of str to KMeans or SoftKMeans
+        Of each number of clusters, and each stiffness, the model of least cost, by its name, such
+        as ``k-10``.
+    elbows : list of dict
+        Of each stiffness: beta, k (the number of clusters that is suggested, None where the curve
+        does not bend) and method.
+    facts : dict
+        n_rows, n_features, passes and scoring_passes over the data, seconds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, sweep
+    >>> X = np.repeat([[0.0], [5.0], [9.0]], 4, axis=0)
+    >>> found = sweep(KMeans(random_state=0), X, "sweep", n_clusters=[2, 3], restarts=2)
+    >>> [(line["model"], line["seed"], line["inertia"], line["best"]) for line in found.table]
+    [('k-2', 0, 32.0, True), ('k-2', 1, 32.0, False), ('k-3', 0, 0.0, True), ('k-3', 1, 0.0, False)]
+    >>> found.best["k-3"].cluster_sizes_.tolist()
+    [4, 4, 4]
+    """
 
     table: list[dict[str, Any]]
-    """A line a model: k, beta, restart, seed, inertia, objective, n_iter, converged, its scores
-    (None where they are not defined, or there are no labels), and whether it is the best."""
     best: dict[str, Model]
-    """Of each number of clusters, and each stiffness, the model of least cost, by its name."""
     elbows: list[dict[str, Any]]
-    """Of each stiffness: the number of clusters that is suggested, and by which method."""
     facts: dict[str, Any]
-    """passes, seconds, n_rows, n_features."""
 
 
 def sweep(
@@ -68,28 +90,37 @@ def sweep(
     """Fit a model for each number of clusters and restart, score all, and save the best of each.
 
     Each is to the bit what ``estimator`` with that number of clusters, ``n_init=1`` and its seed
-    finds alone: restart r has the seed ``random_state + r``.
+    finds alone: restart r has the seed ``random_state + r``. Every pass over the data serves all
+    models that still need one.
 
     Parameters
     ----------
     estimator : KMeans or SoftKMeans
         Whose other options they have.
-    X : store, path, URL, zarr Array or dask Array
-        What `KMeans.fit` takes, but for arrays in memory.
+    X : ndarray, dask Array, zarr Array, Store, path or URL
+        Rows, shape (n_samples, n_features).
     path : path
         Folder of what is found: ``sweep.json`` and a model for each number of clusters.
     n_clusters : sequence of int
+        Numbers of clusters, each once.
     restarts : int, default=1
+        Models of each.
     betas : sequence of float, optional
         Stiffnesses of soft models; each goes with each number of clusters.
-    sample_weight : array-like, optional
+    sample_weight : array-like of shape (n_samples,), dask Array or float, optional
         As in `KMeans.fit`.
-    resume, overwrite, progress
-        As in `fit_model`.
+    resume : bool, default=False
+        Go on from the checkpoint in ``path``, with the same bits; a sweep that is finished already
+        is loaded; without either it begins.
+    overwrite : bool, default=False
+        Replace a sweep, or one that did not end.
+    progress : Progress, optional
+        Told of every iteration of every model.
 
     Returns
     -------
     Sweep
+        The table of all, the best models, and a suggestion for the number of clusters.
 
     Raises
     ------
@@ -97,17 +128,25 @@ def sweep(
         No number of clusters, or one twice; what `KMeans.fit` raises.
     ModelError
         What is at ``path`` may not be replaced, or is of other data or options.
+    Interrupted, ClusterLost
+        Ended early; ``kept`` says whether ``resume`` can go on from here.
+
+    References
+    ----------
+    Satopaa, Albrecht, Irwin and Raghavan, "Finding a 'kneedle' in a haystack: detecting knee points
+    in system behavior", ICDCS Workshops 2011: the suggestion, without their smoothing.
 
     Examples
     --------
-    >>> from daskcluster import KMeans, convert_npy, sweep
     >>> import numpy as np
-    >>> folder = getfixture("tmp_path")
-    >>> np.save(folder / "rows.npy", np.repeat([[0.0], [5.0], [9.0]], 4, axis=0))
-    >>> store = convert_npy(folder / "rows.npy", folder / "rows.zarr")
-    >>> found = sweep(KMeans(random_state=0), store, folder / "sweep", n_clusters=[1, 2, 3])
+    >>> from daskcluster import KMeans, convert_npy, sweep
+    >>> np.save("rows.npy", np.repeat([[0.0], [5.0], [9.0]], 4, axis=0))
+    >>> store = convert_npy("rows.npy", "rows.zarr")
+    >>> found = sweep(KMeans(random_state=0), store, "sweep", n_clusters=[1, 2, 3])
     >>> [(line["k"], line["inertia"]) for line in found.table]
     [(1, 162.66666666666666), (2, 32.0), (3, 0.0)]
+    >>> found.elbows[0]["k"]
+    2
     """
     with model_folder(path, overwrite=overwrite, resume=resume, main=FILE) as folder:
         finished = _finished(folder) if resume and not overwrite else None
@@ -125,10 +164,29 @@ def sweep(
 def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     """What `sweep` wrote.
 
+    Parameters
+    ----------
+    path : path
+        Folder of the sweep.
+
+    Returns
+    -------
+    Sweep
+        Its models have no ``labels_``, as those of `load_model`.
+
     Raises
     ------
     ModelError
         Not a sweep, or damaged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, load_sweep, sweep
+    >>> X = np.repeat([[0.0], [5.0], [9.0]], 4, axis=0)
+    >>> _ = sweep(KMeans(random_state=0), X, "sweep", n_clusters=[2, 3])
+    >>> sorted(load_sweep("sweep").best)
+    ['k-2', 'k-3']
     """
     description = read_sweep(path)
     try:

@@ -21,15 +21,51 @@ def predict_parquet(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the label of every row of ``store`` to the Parquet file ``out``.
+    r"""Write the label of every row of ``store`` to the Parquet file ``out``.
 
     A column ``id`` holds the store's ids, or else the numbers of the rows; ``label`` the clusters.
     The workers label, the driver writes the file, a chunk at a time; it is whole or not there.
+
+    Parameters
+    ----------
+    model : KMeans, SoftKMeans or MiniBatchKMeans
+        Fitted, or loaded.
+    store : Store, path or URL
+        Rows of as many features as the model was fitted to. For a model of a store of text also a
+        folder, archive or JSON lines of new documents, as `convert_text` takes them.
+    out : path
+        The Parquet file.
+    overwrite : bool, default=False
+        Replace a file that is there.
+    progress : Progress, optional
+        Told of the rows that are through.
 
     Returns
     -------
     dict
         n_rows, n_clusters, cluster_sizes, out, array (None), passes, seconds.
+
+    Raises
+    ------
+    InputError
+        The model is of other features, or a file is at ``out`` already.
+    StoreError
+        The store is missing or damaged.
+    NotFittedError
+        The model is not fitted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pyarrow.parquet
+    >>> from daskcluster import KMeans, convert_table, predict_parquet
+    >>> _ = Path("rows.csv").write_text("name,x\na,1\nb,9\nc,2\n")
+    >>> store = convert_table("rows.csv", "rows.zarr", id_column="name")
+    >>> model = KMeans(2, init=[[1.0], [9.0]]).fit(store)
+    >>> predict_parquet(model, store, "labels.parquet")["cluster_sizes"]
+    [2, 1]
+    >>> pyarrow.parquet.read_table("labels.parquet").to_pydict()
+    {'id': ['a', 'b', 'c'], 'label': [0, 1, 0]}
     """
     with rows_of(model, store, progress) as found, temporary_store() as path:
         kind: Any = np.int64 if found.info.ids is None else found.ids(0).dtype

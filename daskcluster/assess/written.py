@@ -19,18 +19,32 @@ RESPONSIBILITIES_FORMAT = "daskcluster-responsibilities"
 
 
 def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
-    """All labels that `predict_labels` wrote, shape (n_rows,).
+    """All labels that `predict_labels` wrote.
+
+    Parameters
+    ----------
+    path : path or URL
+        What was given as ``out``.
+
+    Returns
+    -------
+    int32 ndarray of shape (n_rows,)
+        The cluster of each row, in their order.
+
+    Raises
+    ------
+    InputError
+        There are no labels there.
 
     Examples
     --------
     >>> import numpy as np
     >>> from daskcluster import KMeans, convert_npy, open_labels, predict_labels
-    >>> folder = getfixture("tmp_path")
-    >>> np.save(folder / "rows.npy", np.array([[0.0], [9.0], [8.0]]))
-    >>> store = convert_npy(folder / "rows.npy", folder / "rows.zarr")
+    >>> np.save("rows.npy", np.array([[0.0], [9.0], [8.0]]))
+    >>> store = convert_npy("rows.npy", "rows.zarr")
     >>> model = KMeans(2, init=[[0.0], [9.0]]).fit(store)
-    >>> _ = predict_labels(model, store, folder / "labels.zarr")
-    >>> open_labels(folder / "labels.zarr")
+    >>> _ = predict_labels(model, store, "labels.zarr")
+    >>> open_labels("labels.zarr")
     array([0, 1, 1], dtype=int32)
     """
     path = plain_path(path)
@@ -39,7 +53,22 @@ def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
 
 
 def open_responsibilities(path: str | os.PathLike[str]) -> Any:
-    """What `predict_responsibilities` wrote: a lazy Dask array of shape (n_rows, n_clusters).
+    """What `predict_responsibilities` wrote.
+
+    Parameters
+    ----------
+    path : path or URL
+        What was given as ``out``.
+
+    Returns
+    -------
+    dask Array of shape (n_rows, n_clusters)
+        Lazy, in the precision of the fit; each row sums to 1.
+
+    Raises
+    ------
+    InputError
+        There are no responsibilities there.
 
     Examples
     --------
@@ -47,13 +76,13 @@ def open_responsibilities(path: str | os.PathLike[str]) -> Any:
     >>> from daskcluster import (
     ...     SoftKMeans, convert_npy, open_responsibilities, predict_responsibilities,
     ... )
-    >>> folder = getfixture("tmp_path")
-    >>> np.save(folder / "rows.npy", np.array([[0.0], [9.0], [4.5]]))
-    >>> store = convert_npy(folder / "rows.npy", folder / "rows.zarr")
+    >>> np.save("rows.npy", np.array([[0.0], [9.0], [4.5]]))
+    >>> store = convert_npy("rows.npy", "rows.zarr")
     >>> model = SoftKMeans(2, init=[[0.0], [9.0]], random_state=0).fit(store)
-    >>> _ = predict_responsibilities(model, store, folder / "shares.zarr")
-    >>> open_responsibilities(folder / "shares.zarr").shape
-    (3, 2)
+    >>> _ = predict_responsibilities(model, store, "shares.zarr")
+    >>> shares = open_responsibilities("shares.zarr")
+    >>> shares.shape, shares[0].compute().round(2).tolist()
+    ((3, 2), [1.0, 0.0])
     """
     path = plain_path(path)
     facts = describe_prediction(path, RESPONSIBILITIES_FORMAT)

@@ -37,30 +37,49 @@ def convert_idx(
         IDX or NPY file of as many integers: the true classes.
     rows_per_chunk : int, optional
         Rounded up to whole grains; by default near 8 MiB a chunk.
-    codec : {'lz4', 'zstd', 'none'}
+    codec : {'lz4', 'zstd', 'none'}, default='lz4'
         Compression of the chunks. Every chunk has a checksum besides.
-    overwrite : bool
+    overwrite : bool, default=False
         Replace a store that is there; it stays whole until the new one is.
-    resume : bool
+    resume : bool, default=False
         Go on with a conversion of the same files and options that ended early; one that is
         finished is left as it is.
+    progress : Progress, optional
+        Told of the rows that are through, such as ``daskcluster.engine.TextLine()``.
+
+    Returns
+    -------
+    Store
+        The sealed store, open.
 
     Raises
     ------
     InputError
         The file is not what it says, holds NaN, or its labels are of another length. Nothing is
         left on disk.
+    StoreError
+        Something is at ``store`` that may not be replaced.
     Interrupted, ClusterLost
         Ended early; what is written stays, for ``resume`` or ``overwrite``.
 
+    References
+    ----------
+    LeCun, Cortes and Burges, "The MNIST database of handwritten digits": the format of its files.
+
     Examples
     --------
-    >>> import numpy
+    Two images of 1 x 3 pixels: a magic number (bytes, 3 dimensions), three sizes, the pixels.
+
+    >>> from pathlib import Path
     >>> from daskcluster import convert_idx
-    >>> path = getfixture("tmp_path") / "rows.idx"
-    >>> _ = path.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6]))
-    >>> convert_idx(path, path.with_suffix(".zarr")).info.n_features
-    3
+    >>> header = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3])
+    >>> _ = Path("images.idx").write_bytes(header + bytes([1, 2, 3, 4, 5, 6]))
+    >>> store = convert_idx("images.idx", "images.zarr")
+    >>> store.rows(0, 2)
+    array([[1, 2, 3],
+           [4, 5, 6]], dtype=uint8)
+    >>> store.info.sample_shape
+    (1, 3)
     """
     return _convert(
         _absolute(images, npy=False), store, labels, rows_per_chunk, codec, overwrite, resume,
@@ -79,16 +98,53 @@ def convert_npy(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Store:
-    """Write the rows of an NPY file as a store; parameters and errors as for `convert_idx`.
+    """Write the rows of an NPY file as a store.
+
+    Parameters
+    ----------
+    rows : path
+        NPY file of any number of dimensions, as `numpy.save` writes it: the first counts rows, the
+        others are flattened.
+    store : path or URL
+        Where to write.
+    labels : path, optional
+        IDX or NPY file of as many integers: the true classes.
+    rows_per_chunk : int, optional
+        Rounded up to whole grains; by default near 8 MiB a chunk.
+    codec : {'lz4', 'zstd', 'none'}, default='lz4'
+        Compression of the chunks. Every chunk has a checksum besides.
+    overwrite : bool, default=False
+        Replace a store that is there; it stays whole until the new one is.
+    resume : bool, default=False
+        Go on with a conversion of the same files and options that ended early; one that is
+        finished is left as it is.
+    progress : Progress, optional
+        Told of the rows that are through, such as ``daskcluster.engine.TextLine()``.
+
+    Returns
+    -------
+    Store
+        The sealed store, open.
+
+    Raises
+    ------
+    InputError
+        The file is not what it says, holds NaN or objects, or its labels are of another length.
+        Nothing is left on disk.
+    StoreError
+        Something is at ``store`` that may not be replaced.
+    Interrupted, ClusterLost
+        Ended early; what is written stays, for ``resume`` or ``overwrite``.
 
     Examples
     --------
-    >>> import numpy
+    >>> import numpy as np
     >>> from daskcluster import convert_npy
-    >>> path = getfixture("tmp_path") / "rows.npy"
-    >>> numpy.save(path, numpy.eye(4, dtype="float32"))
-    >>> convert_npy(path, path.with_suffix(".zarr")).info.dtype
-    'float32'
+    >>> np.save("rows.npy", np.eye(4, dtype="float32"))
+    >>> np.save("classes.npy", [0, 1, 1, 0])
+    >>> store = convert_npy("rows.npy", "rows.zarr", labels="classes.npy")
+    >>> store.info.n_rows, store.info.dtype, store.labels().tolist()
+    (4, 'float32', [0, 1, 1, 0])
     """
     return _convert(
         _absolute(rows, npy=True), store, labels, rows_per_chunk, codec, overwrite, resume,

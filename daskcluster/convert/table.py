@@ -34,36 +34,60 @@ def convert_table(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Store:
-    """Write the numeric columns of Parquet or CSV files as a store.
-
-    Options that are not named here are as for `convert_idx`.
+    r"""Write the numeric columns of Parquet or CSV files as a store.
 
     Parameters
     ----------
     files : path or sequence of paths
         Files of one kind, or a folder of them; their rows follow each other.
+    store : path or URL
+        Where to write.
     columns : sequence of str, optional
         The features, in order; by default all numeric columns but those of labels and ids.
     label_column : str, optional
         True classes: integers or texts.
     id_column : str, optional
-        Integers or texts that tell rows apart; `predict` gives them back with the labels.
-    missing : {'error', 'drop', 'mean'}
+        Integers or texts that tell rows apart; `predict_parquet` gives them back with the labels.
+    missing : {'error', 'drop', 'mean'}, default='error'
         What becomes of missing values: refused, their rows left out, or the mean of their column.
+    rows_per_chunk : int, optional
+        Rounded up to whole grains; by default near 8 MiB a chunk.
+    codec : {'lz4', 'zstd', 'none'}, default='lz4'
+        Compression of the chunks. Every chunk has a checksum besides.
+    overwrite : bool, default=False
+        Replace a store that is there; it stays whole until the new one is.
+    resume : bool, default=False
+        Go on with a conversion of the same files and options that ended early; one that is
+        finished is left as it is.
+    progress : Progress, optional
+        Told of the rows that are through, such as ``daskcluster.engine.TextLine()``.
+
+    Returns
+    -------
+    Store
+        The sealed store, open.
 
     Raises
     ------
     InputError
         A column is not there or not numeric, schemas differ, or values are missing. Nothing is
         left on disk.
+    StoreError
+        Something is at ``store`` that may not be replaced.
+    Interrupted, ClusterLost
+        Ended early; what is written stays, for ``resume`` or ``overwrite``.
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from daskcluster import convert_table
-    >>> path = getfixture("tmp_path") / "rows.csv"
-    >>> _ = path.write_text("name,x,y\\na,1,2.5\\nb,3,4.5\\n")
-    >>> convert_table(path, path.with_suffix(".zarr"), id_column="name").info.columns
-    ('x', 'y')
+    >>> _ = Path("rows.csv").write_text("name,x,y\na,1,2.5\nb,3,4.5\n")
+    >>> store = convert_table("rows.csv", "rows.zarr", id_column="name")
+    >>> store.info.columns, store.ids(0).tolist()
+    (('x', 'y'), ['a', 'b'])
+    >>> store.rows(0, 2)
+    array([[1. , 2.5],
+           [3. , 4.5]])
     """
     source = open_table(
         files, columns=columns, label_column=label_column, id_column=id_column, missing=missing

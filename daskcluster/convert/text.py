@@ -70,51 +70,104 @@ def convert_text(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Store:
-    """Write the documents of a corpus as a store of TF-IDF rows, a row a document.
+    r"""Write the documents of a corpus as a store of TF-IDF rows, a row a document.
 
     The rows are those of scikit-learn's `TfidfVectorizer` with the options of the same names, to
-    the bit. Options that are not named here are as for `convert_idx`.
+    the bit: with the defaults a document's count of a term times ``log((1 + n) / (1 + df)) + 1``,
+    where df of the n documents hold the term, in rows of unit length.
 
     Parameters
     ----------
     source : path
         A folder in the layout of scikit-learn's `load_files` (category/document), a tar archive of
         one, which is read without being unpacked, or JSON lines.
-    max_features, min_df, max_df, ngram_range, stop_words, lowercase, token_pattern
-        Which terms there are, as in `TfidfVectorizer`.
-    sublinear_tf, norm, use_idf, smooth_idf
-        How they are weighed, as there.
-    ties : {'scikit-learn', 'portable'}
+    store : path or URL
+        Where to write.
+    max_features : int, optional
+        Keep so many terms, those that are most frequent.
+    min_df, max_df : int or float, default=1 and 1.0
+        Leave out terms of fewer or more documents: a number of them, or as a float a share.
+    ngram_range : tuple of two int, default=(1, 1)
+        Least and most words of a term.
+    stop_words : {'english'}, optional
+        Words to leave out.
+    lowercase : bool, default=True
+    token_pattern : str
+        Regular expression of a word; by default two or more letters, digits or underscores.
+    sublinear_tf : bool, default=False
+        ``1 + log(count)`` in the place of the count.
+    norm : {'l2', 'l1'} or None, default='l2'
+        Of each row.
+    use_idf : bool, default=True
+        Weigh terms by their inverse document frequencies.
+    smooth_idf : bool, default=True
+        Count one document more, which holds all terms.
+    ties : {'scikit-learn', 'portable'}, default='scikit-learn'
         Which of equally frequent terms stay at the cut of ``max_features``: those that scikit-learn
         keeps on this machine, or the first by alphabet, on any.
-    max_vocabulary : int
+    max_vocabulary : int, default=4,194,304
         The most different terms that the corpus may have before any is left out.
-    encoding, decode_error
+    encoding, decode_error : str, default='utf-8' and 'strict'
         Of the texts, as in `TfidfVectorizer`.
-    text_field, label_field : str
+    text_field, label_field : str, default='text' and 'label'
         Of JSON lines.
     subfolder : str, optional
         The folder within the source that holds the categories.
-    like : store, optional
+    like : Store, path or URL, optional
         A store of text whose terms and weights new documents are to be written by, as
         `TfidfVectorizer.transform` does; the options that decide these are its own.
-    dense : bool
+    dense : bool, default=False
         Write zeros too: for small vocabularies.
+    rows_per_chunk : int, optional
+        Rounded up to whole grains; by default near 8 MiB a chunk.
+    codec : {'lz4', 'zstd', 'none'}, default='lz4'
+        Compression of the chunks. Every chunk has a checksum besides.
+    overwrite : bool, default=False
+        Replace a store that is there; it stays whole until the new one is.
+    resume : bool, default=False
+        Go on with a conversion of the same files and options that ended early; one that is
+        finished is left as it is.
+    progress : Progress, optional
+        Told of the rows that are through, such as ``daskcluster.engine.TextLine()``.
+
+    Returns
+    -------
+    Store
+        The sealed store, open.
 
     Raises
     ------
     InputError
         The source or an option is not what it should be, no term is left, or there are more terms
         than ``max_vocabulary``. Nothing is left on disk.
+    StoreError
+        Something is at ``store`` that may not be replaced.
+    Interrupted, ClusterLost
+        Ended early; what is written stays, for ``resume`` or ``overwrite``.
+
+    References
+    ----------
+    Manning, Raghavan and Schuetze, *Introduction to Information Retrieval*, Cambridge 2008,
+    section 6.2. The smoothing is scikit-learn's.
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from daskcluster import convert_text
-    >>> path = getfixture("tmp_path") / "texts.jsonl"
-    >>> _ = path.write_text('{"text": "one fish two fish"}\\n{"text": "red fish blue fish"}\\n')
-    >>> store = convert_text(path, path.with_suffix(".zarr"))
+    >>> texts = ["one fish two fish", "red fish blue fish"]
+    >>> _ = Path("texts.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
+    >>> store = convert_text("texts.jsonl", "texts.zarr")
     >>> store.terms
     ['blue', 'fish', 'one', 'red', 'two']
+    >>> store.rows(0, 2).toarray().round(2)
+    array([[0.  , 0.71, 0.5 , 0.  , 0.5 ],
+           [0.5 , 0.71, 0.  , 0.5 , 0.  ]])
+
+    New documents by the same terms and weights:
+
+    >>> _ = Path("new.jsonl").write_text('{"text": "blue whale"}\n')
+    >>> convert_text("new.jsonl", "new.zarr", like=store).rows(0, 1).toarray()
+    array([[1., 0., 0., 0., 0.]])
     """
     documents = open_documents(
         source, encoding=encoding, decode_error=decode_error, text_field=text_field,

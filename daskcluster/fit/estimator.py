@@ -67,15 +67,44 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
 
         Parameters
         ----------
-        X : array-like, DataFrame, dask Array, zarr Array, `Store`, path or URL
-            Shape (n_samples, n_features). Arrays are fitted on this process's threads, all else on
+        X : array-like, sparse matrix, DataFrame, dask Array, zarr Array, Store, path or URL
+            Rows, shape (n_samples, n_features), of integers, float32 or float64; lists and arrays
+            of other types become float64. Arrays are fitted on this process's threads, all else on
             the active Dask client where there is one.
         y : ignored
         sample_weight : array-like of shape (n_samples,), dask Array or float, optional
             A row of weight w counts as w rows. Weights that are no whole numbers are rounded to
             2**-37 of the largest, or 2**-52 times the number of rows.
         progress : Progress, optional
-            Told of every iteration; takes the place of ``verbose``.
+            Told of every iteration; takes the place of ``verbose``. `daskcluster.engine` has
+            ``TextLine()`` for people and ``JsonLines()`` for programs.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            An option, the shape of the data or a weight cannot be used, or there are fewer rows
+            than clusters. For arrays with NaN or infinity a ValueError, as of scikit-learn's
+            estimators.
+        StoreError
+            The store is missing, unsealed or damaged.
+        BudgetError
+            The fit does not fit in a worker's memory.
+        EngineError, ClusterLost, Interrupted
+            The work could not be finished; `fit_model` leaves a checkpoint to go on from.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import KMeans
+        >>> X = np.array([[0.0], [1.0], [9.0]])
+        >>> KMeans(n_clusters=2, random_state=0).fit(X).cluster_sizes_
+        array([2, 1])
+        >>> KMeans(n_clusters=1).fit(X, sample_weight=[1, 1, 8]).cluster_centers_
+        array([[7.3]])
         """
         return self._fit(X, progress, None, sample_weight)
 
@@ -110,7 +139,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
 
     @property
     def row_map_(self) -> RowMap | None:
-        """What rows become before they are compared with the centres."""
+        """What becomes of rows before they are compared with the centres; None if nothing does."""
         if getattr(self, "metric", None) == "cosine":
             return UnitLength()
         return Standardized(self.mean_, self.scale_) if self.standardize else None
@@ -164,18 +193,106 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         """The options, checked."""
 
     def predict(self, X: Any) -> Any:
-        """Label of the nearest centre for each row; int32, lazy unless ``X`` is an array."""
+        """Label of the nearest centre for each row; the lowest of several that are equally near.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Rows of as many features as were fitted, shape (n_samples, n_features), as they are: the
+            model standardizes them, or scales them to unit length, itself.
+
+        Returns
+        -------
+        int32 ndarray or dask Array of shape (n_samples,)
+            An ndarray for arrays, else lazy: rows are read when it is computed.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import KMeans, convert_npy
+        >>> kmeans = KMeans(n_clusters=2, init=[[0.0], [9.0]]).fit([[0.0], [1.0], [9.0]])
+        >>> kmeans.predict([[4.7], [4.8]])
+        array([0, 1], dtype=int32)
+        >>> np.save("rows.npy", np.array([[8.0], [9.0], [2.0]]))
+        >>> labels = kmeans.predict(convert_npy("rows.npy", "rows.zarr"))
+        >>> labels.shape, labels.compute().tolist()
+        ((3,), [1, 1, 0])
+        """
         X = self._checked(X)
         return self._apply(X, self._mapped(Label(self.cluster_centers_)), np.int32, None)
 
     def transform(self, X: Any) -> Any:
-        """Euclidean distances to all centres, shape (n_samples, n_clusters), float64."""
+        """Euclidean distances of the rows to all centres.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Rows of as many features as were fitted, shape (n_samples, n_features).
+
+        Returns
+        -------
+        float64 ndarray or dask Array of shape (n_samples, n_clusters)
+            In the unit of the data; with ``standardize`` in that of standardized columns, and with
+            ``metric='cosine'`` between points of unit length. An ndarray for arrays, else lazy.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from daskcluster import KMeans
+        >>> kmeans = KMeans(n_clusters=2, init=[[0.0, 0.0], [6.0, 8.0]])
+        >>> kmeans.fit([[0.0, 0.0], [6.0, 8.0]]).transform([[3.0, 4.0], [0.0, 0.0]])
+        array([[ 5.,  5.],
+               [ 0., 10.]])
+        """
         X = self._checked(X)
         function = self._mapped(Distance(self.cluster_centers_))
         return self._apply(X, function, np.float64, self._n_features_out)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fitted model as a folder of JSON and NPY; read back by `load_model`."""
+        """Write the fitted model as a folder of JSON and NPY; read back by `load_model`.
+
+        Nothing is pickled. The model that was there stays whole until the new one is.
+
+        Parameters
+        ----------
+        path : path
+            Folder of the model, which is made; on this machine, no URL.
+        overwrite : bool, default=False
+            Replace a model that is there.
+
+        Raises
+        ------
+        ModelError
+            A model is there already, or something else, or the folder cannot be made.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from daskcluster import KMeans, load_model
+        >>> kmeans = KMeans(n_clusters=1).fit([[1.0], [3.0]])
+        >>> kmeans.save("model")
+        >>> load_model("model").predict([[2.5]])
+        array([0], dtype=int32)
+        >>> kmeans.save("model")
+        Traceback (most recent call last):
+            ...
+        daskcluster.errors.ModelError: model exists: choose another place, or replace it with
+        --overwrite
+        """
         check_is_fitted(self)
         with model_folder(path, overwrite=overwrite) as folder:
             self._save(folder)

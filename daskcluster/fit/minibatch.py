@@ -45,9 +45,10 @@ class MiniBatchKMeans(Clusterer):
     Parameters
     ----------
     n_clusters : int, default=8
-    init : {'k-means++', 'random'}, array of shape (n_clusters, n_features) or callable, \
-            default='k-means++'
-        Drawn from three batches of rows, taken from places spread over the data.
+        Clusters, and centres.
+    init : str, array of shape (n_clusters, n_features) or callable, default='k-means++'
+        'k-means++' (Arthur and Vassilvitskii 2007) or 'random' among the rows of three batches,
+        which are taken from places spread over the data; a callable as for `KMeans`.
     max_iter : int, default=1
         Passes over the data.
     batch_size : int, default=1024
@@ -55,27 +56,49 @@ class MiniBatchKMeans(Clusterer):
     verbose : int, default=0
         1 shows progress on stderr.
     random_state : int, RandomState instance or None, default=None
+        An int, which becomes ``seed_``, makes fits repeatable; None draws one.
     standardize : bool, default=False
-        Cluster columns of mean 0 and standard deviation 1; not with `partial_fit`.
+        Cluster columns of mean 0 and standard deviation 1, which are found in a pass of their own
+        where nobody knows them; not with `partial_fit`.
 
     Attributes
     ----------
     cluster_centers_ : float64 ndarray of shape (n_clusters, n_features)
+        Each the mean of all rows it was ever the nearest to.
     counts_ : float64 ndarray of shape (n_clusters,)
         What the rows that each centre has seen weigh.
     n_steps_ : int
         Batches so far.
     labels_ : int32 ndarray or dask Array of shape (n_samples,)
-        As in `KMeans`; of the last rows given to `partial_fit`.
+        Nearest of the final centres, as in `KMeans`; of the last rows given to `partial_fit`.
     inertia_ : float
         Of the last pass, or of the last rows given to `partial_fit`, each row against the centres
         that its batch was labelled by.
+    cluster_sizes_ : int64 ndarray of shape (n_clusters,)
+        What the rows weigh that each centre was given in the last pass, or call of `partial_fit`.
     n_iter_ : int
         Passes.
+    passes_ : float
+        Bytes decoded / bytes of the data; 0 for arrays in memory.
+    seconds_ : float
+        Time that the fit took.
+    init_ : str
+        How initial centres were found: a name, 'array' or 'callable'.
+    seed_ : int
+        What the random draws were keyed by.
+    mean_, scale_ : float64 ndarray of shape (n_features,)
+        Of the columns, in the unit of the data; with ``standardize`` only.
+    top_terms_ : list of list of str, or None
+        Up to ten terms of largest weight of each centre, where the rows are a store of text.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where ``X`` has column names that are strings.
 
     References
     ----------
     Sculley, "Web-scale k-means clustering", WWW 2010.
+
+    Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
 
     Examples
     --------
@@ -113,8 +136,41 @@ class MiniBatchKMeans(Clusterer):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Move the centres towards the rows of one batch.
 
-        The first call draws initial centres from its rows. Lazy arrays and stores are streamed in
-        batches of ``batch_size``, arrays in memory are one batch.
+        The first call draws initial centres from its rows, so that it needs at least ``n_clusters``
+        of them. Lazy arrays and stores are streamed in batches of ``batch_size``, arrays in memory
+        are one batch.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Rows, shape (n_samples, n_features).
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+            A row of weight w counts as w rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            ``standardize=True``, which needs all rows; fewer rows than clusters in the first call.
+        ValueError
+            Another number of features than before.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import MiniBatchKMeans
+        >>> rough = MiniBatchKMeans(n_clusters=2, init=np.array([[0.0], [9.0]]))
+        >>> for batch in ([[1.0], [8.0]], [[3.0], [6.0]]):
+        ...     rough = rough.partial_fit(batch)
+        >>> rough.cluster_centers_
+        array([[2.],
+               [7.]])
+        >>> rough.counts_
+        array([2., 2.])
         """
         if self._flag("standardize"):
             raise InputError("standardize=True needs all rows: scale them before partial_fit")
@@ -139,7 +195,35 @@ class MiniBatchKMeans(Clusterer):
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Minus the inertia of ``X`` against the centres, in exact arithmetic."""
+        """Minus the inertia of ``X`` against the centres, in exact arithmetic.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Rows of as many features as were fitted, shape (n_samples, n_features).
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+            A row of weight w counts as w rows.
+
+        Returns
+        -------
+        float
+            At most 0, in squared units of the data (or of standardized columns). Unlike
+            ``inertia_``, all rows are compared with the centres as they are now.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from daskcluster import MiniBatchKMeans
+        >>> MiniBatchKMeans(n_clusters=1, random_state=0).fit([[1.0], [3.0]]).score([[2.0], [5.0]])
+        -9.0
+        """
         with self._rows_of(X, sample_weight) as data:
             return -inertia_of(data, self.cluster_centers_)
 

@@ -34,25 +34,27 @@ def fit_model(
 
     Parameters
     ----------
-    estimator : KMeans or SoftKMeans
-        With ``random_state=None`` a fit that goes on keeps the seed that was drawn for it.
-    X : store, path, URL or array
-        What `KMeans.fit` takes.
+    estimator : KMeans, SoftKMeans or MiniBatchKMeans
+        With ``random_state=None`` a fit that goes on keeps the seed that was drawn for it. Fits of
+        `MiniBatchKMeans` leave no checkpoint: ended early, they begin again.
+    X : array-like, sparse matrix, DataFrame, dask Array, zarr Array, Store, path or URL
+        Rows, shape (n_samples, n_features): what `KMeans.fit` takes.
     path : path
         Folder of the model. The checkpoint lies there until the model is whole.
-    resume : bool
+    resume : bool, default=False
         Go on from the checkpoint in ``path``, on any number of workers, with the same bits; a fit
         that is finished already is loaded; without either the fit begins.
-    overwrite : bool
+    overwrite : bool, default=False
         Replace a model, or a fit that did not end. The model stays until the new one is whole.
     progress : Progress, optional
-    sample_weight : array-like, optional
+        Told of every iteration.
+    sample_weight : array-like of shape (n_samples,), dask Array or float, optional
         As in `KMeans.fit`.
 
     Returns
     -------
-    KMeans or SoftKMeans
-        ``estimator``, fitted, or the model that was finished already.
+    KMeans, SoftKMeans or MiniBatchKMeans
+        ``estimator``, fitted, or the model that was finished already, which has no ``labels_``.
 
     Raises
     ------
@@ -60,17 +62,24 @@ def fit_model(
         What is at ``path`` may not be replaced, or is of other data or options.
     Interrupted, ClusterLost
         Ended early; ``kept`` says whether ``resume`` can go on from here.
+    InputError, StoreError, BudgetError, EngineError
+        As `KMeans.fit`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from daskcluster import KMeans, fit_model
-    >>> path = getfixture("tmp_path") / "model"
     >>> X = np.array([[0.0], [1.0], [9.0]])
-    >>> fit_model(KMeans(2, random_state=0), X, path).inertia_
+    >>> fit_model(KMeans(2, random_state=0), X, "model").inertia_
     0.5
-    >>> fit_model(KMeans(2, random_state=0), X, path, resume=True).inertia_
+    >>> fit_model(KMeans(2, random_state=0), X, "model", resume=True).inertia_  # loaded
     0.5
+    >>> fit_model(KMeans(2, random_state=1), X, "model", resume=True)
+    Traceback (most recent call last):
+        ...
+    daskcluster.errors.ModelError: the model in model is of another fit: seed was 0 and is 1. Give
+    the same data and options to go on with it, or start afresh with --overwrite and without
+    --resume
     """
     with model_folder(path, overwrite=overwrite, resume=resume) as folder:
         finished = finished_fit(folder) if resume and not overwrite else None
@@ -86,6 +95,17 @@ def fit_model(
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Read a fitted estimator back; it has no ``labels_``, those come from `KMeans.predict`.
 
+    Parameters
+    ----------
+    path : path
+        Folder that `KMeans.save`, `fit_model` or ``daskcluster fit`` wrote; also a model of a
+        sweep, such as ``sweep/k-10``.
+
+    Returns
+    -------
+    KMeans, SoftKMeans or MiniBatchKMeans
+        Whichever was saved.
+
     Raises
     ------
     ModelError
@@ -93,11 +113,9 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from daskcluster import KMeans, load_model
-    >>> path = getfixture("tmp_path") / "model"
-    >>> KMeans(n_clusters=1).fit(np.array([[1.0], [3.0]])).save(path)
-    >>> load_model(path).cluster_centers_
+    >>> KMeans(n_clusters=1).fit([[1.0], [3.0]]).save("model")
+    >>> load_model("model").cluster_centers_
     array([[2.]])
     """
     description = read_model(path)

@@ -25,33 +25,36 @@ class SoftKMeans(Clusterer):
     Parameters
     ----------
     n_clusters : int, default=8
+        Clusters, and centres. Several may come to lie in one place, where ``beta`` is small.
     beta : float, default=1.0
         Stiffness, above 0, in units of 1 / distance: the larger, the harder. ``inf`` is hard
         k-means, in which a cluster without rows keeps its centre.
     metric : {'euclidean', 'sqeuclidean'}, default='euclidean'
         The distance; for its square the objective never rises.
-    init : {'auto', 'refined', 'k-means++', 'k-means||', 'random'}, array of shape \
-            (n_clusters, n_features) or callable, default='auto'
-        'refined' clusters two nested samples in memory, after one pass that gathers them;
-        'k-means||' (Bahmani et al., VLDB 2012) takes six passes, 'k-means++' one a cluster.
-        'auto' is 'k-means++', but 'refined' from 100,000 rows on. A callable is given
-        ``(X, n_clusters, random_state)`` and returns centres.
+    init : str, array of shape (n_clusters, n_features) or callable, default='auto'
+        How initial centres are found. 'k-means++' (Arthur and Vassilvitskii 2007) takes a pass over
+        the data a cluster, 'k-means||' (Bahmani et al. 2012) six in all. 'refined' (after Bradley
+        and Fayyad 1998) clusters two nested samples in memory, after one pass that gathers them.
+        'random' takes rows. 'auto' is 'k-means++', but 'refined' from 100,000 rows on. A callable
+        is given ``(X, n_clusters, random_state)`` and returns centres.
     n_init : 'auto' or int, default='auto'
         Restarts, of which the one with the least objective is kept. 'auto' is 10 for 'random' and
         callables and 1 for the others.
     max_iter : int, default=300
+        Iterations at most.
     tol : float, default=1e-4
         Stop when the Frobenius norm of the centres' shift is below ``tol``, in the unit of the
         data; with 0, only when the centres repeat.
     verbose : int, default=0
         1 shows progress on stderr.
     random_state : int, RandomState instance or None, default=None
+        An int, which becomes ``seed_``, makes fits repeatable; None draws one.
     standardize : bool, default=False
         Cluster columns of mean 0 and standard deviation 1, which the model keeps; centres are in
-        these units.
+        these units. Not for sparse rows, whose zeros would not stay zeros.
     precision : {'auto', 'float32', 'float64'}, default='auto'
         Of products and exponentials. 'auto' is float32 where the first step of the first rows
-        stays within 1e-6 of that of float64.
+        stays within 1e-6 of that of float64. Sparse rows have float64 alone.
     warm_start : bool, default=False
         Begin with the centres of the fit before, where there is one of as many clusters.
     memory_budget : int, str or None, default=None
@@ -61,6 +64,7 @@ class SoftKMeans(Clusterer):
     Attributes
     ----------
     cluster_centers_ : float64 ndarray of shape (n_clusters, n_features)
+        Means of all rows, weighted by their responsibilities.
     labels_ : int32 ndarray or dask Array of shape (n_samples,)
         Clusters of the largest responsibility: the nearest centres. Lazy unless fitted to an array.
     objective_ : float
@@ -71,21 +75,28 @@ class SoftKMeans(Clusterer):
     cluster_weights_ : float64 ndarray of shape (n_clusters,)
         Sums of responsibilities.
     cluster_sizes_ : int64 ndarray of shape (n_clusters,)
-        What their rows weigh; float64 where weights are no whole numbers.
-        Rows of each label.
+        Rows of each label; of weighted rows what they weigh, float64 where weights are no whole
+        numbers.
     precision_ : str
         The precision that was used.
     n_iter_ : int
     converged_ : bool
         False when ``max_iter`` ended the fit.
     history_ : list of dict
-        Per iteration: iteration, objective, shift, passes.
+        Per iteration: iteration, objective (for the centres before), shift (Frobenius norm), passes
+        (so far).
     passes_ : float
         Bytes decoded / bytes of the data; 0 for arrays in memory.
+    seconds_ : float
+        Time that the fit took.
     init_ : str
         How initial centres were found: a name, 'array' or 'callable'.
     seed_ : int
         What the random draws were keyed by.
+    mean_, scale_ : float64 ndarray of shape (n_features,)
+        Of the columns, in the unit of the data; with ``standardize`` only.
+    top_terms_ : list of list of str, or None
+        Up to ten terms of largest weight of each centre, where the rows are a store of text.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Where ``X`` has column names that are strings.
@@ -93,6 +104,13 @@ class SoftKMeans(Clusterer):
     References
     ----------
     MacKay, *Information Theory, Inference, and Learning Algorithms*, Cambridge 2003, section 20.2.
+
+    Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+
+    Bahmani, Moseley, Vattani, Kumar and Vassilvitskii, "Scalable k-means++", Proceedings of the
+    VLDB Endowment 5, 2012.
+
+    Bradley and Fayyad, "Refining initial points for k-means clustering", ICML 1998.
 
     Examples
     --------
@@ -141,9 +159,34 @@ class SoftKMeans(Clusterer):
         self.memory_budget = memory_budget
 
     def predict_proba(self, X: Any) -> Any:
-        """Responsibilities, shape (n_samples, n_clusters); each row sums to 1.
+        """Responsibilities of all clusters for each row: ``softmax(-beta * distance)``.
 
-        In the precision of the fit, lazy unless ``X`` is an array.
+        Parameters
+        ----------
+        X : as in `fit`
+            Rows of as many features as were fitted, shape (n_samples, n_features).
+
+        Returns
+        -------
+        ndarray or dask Array of shape (n_samples, n_clusters)
+            Each row sums to 1. In the precision of the fit, ``precision_``; an ndarray for arrays,
+            else lazy.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from daskcluster import SoftKMeans
+        >>> X = [[0.0], [1.0], [9.0], [10.0]]
+        >>> soft = SoftKMeans(n_clusters=2, beta=1.0, random_state=0).fit(X)
+        >>> shares = soft.predict_proba([[0.0], [5.0], [9.5]])
+        >>> shares.shape, shares[1].round(2).tolist()
+        ((3, 2), [0.5, 0.5])
         """
         X = self._checked(X)
         function = self._mapped(Membership(self.cluster_centers_, self.softness_))
@@ -155,13 +198,45 @@ class SoftKMeans(Clusterer):
         return data.aligned(len(self.cluster_centers_))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Minus the free energy of ``X`` for the fitted centres."""
+        """Minus the free energy of ``X`` for the fitted centres.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Rows of as many features as were fitted, shape (n_samples, n_features).
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), dask Array or float, optional
+            A row of weight w counts as w rows.
+
+        Returns
+        -------
+        float
+            In units of ``metric``; more is better. It may be above 0: the free energy of n rows is
+            less than the sum of their distances from their nearest centres, by at most ``n *
+            log(n_clusters) / beta``.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import SoftKMeans
+        >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
+        >>> soft = SoftKMeans(n_clusters=2, beta=1.0, random_state=0).fit(X)
+        >>> bool(np.isclose(soft.score(X), -soft.objective_))
+        True
+        """
         with self._rows_of(X, sample_weight) as data:
             return -objective_of(data, self.cluster_centers_, self.softness_)
 
     @property
     def softness_(self) -> Softness:
-        """How the fitted model turns distances into responsibilities."""
+        """How the model turns distances into responsibilities: beta, metric and precision."""
         return Softness(float(self.beta), self.metric, self.precision_)
 
     def _options(self, X: Any, seed: int | None) -> Options:

@@ -4,8 +4,8 @@ For a row x of cluster a and any other centre j, squared distances before and af
 moved by ``e`` give, without any inequality,
 ``gap'_j = gap_j + 2 (c_j - c_a) . e_j + ||e_j||^2 - ||e_a||^2 - 2 (x - c_a) . (e_j - e_a)``,
 and the last product is at most ``||x - c_a|| ||e_j - e_a||`` (Cauchy and Schwarz). The least over
-all j is a loss that depends on a and on ``||x - c_a||`` alone. This is Hamerly's idea (*Making
-k-means even faster*, SDM 2010: one bound for all other centres) on squared distances, where what
+all j is a loss that depends on a and on ``||x - c_a||`` alone. This is the idea of Hamerly, "Making
+k-means even faster", SDM 2010 (one bound for all other centres) on squared distances, where what
 moves all centres alike, or moves them apart, costs nothing.
 
 A row keeps its label while its gap stays above 0. All roundings are towards less gap.

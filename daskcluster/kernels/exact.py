@@ -24,7 +24,11 @@ _SPLITTER = 2.0**27 + 1.0
 
 
 def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Return ``(p, e)`` with ``p + e == a * b`` exactly (Dekker 1971), magnitudes below 2**500."""
+    """Return ``(p, e)`` with ``p + e == a * b`` exactly, for magnitudes below 2**500.
+
+    Dekker, "A floating-point technique for extending the available precision", Numerische
+    Mathematik 18, 1971.
+    """
     p = a * b
     a_high = _SPLITTER * a - (_SPLITTER * a - a)
     b_high = _SPLITTER * b - (_SPLITTER * b - b)
@@ -201,7 +205,10 @@ def two_floats(limbs: Ints) -> tuple[Floats, Floats]:
 
 
 def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Return ``(s, e)`` with ``s + e == a + b`` exactly (Knuth)."""
+    """Return ``(s, e)`` with ``s + e == a + b`` exactly.
+
+    Knuth, *The Art of Computer Programming*, volume 2, section 4.2.2.
+    """
     total = a + b
     shadow = total - a
     return total, (a - (total - shadow)) + (b - shadow)

@@ -1,6 +1,7 @@
 """k-means||: rows drawn independently in proportion to their squared distances, round by round.
 
-Bahmani, Moseley, Vattani, Kumar and Vassilvitskii, "Scalable k-means++", VLDB 2012, algorithm 2.
+Bahmani, Moseley, Vattani, Kumar and Vassilvitskii, "Scalable k-means++", Proceedings of the VLDB
+Endowment 5, 2012, algorithm 2.
 A row's draw is the number of its own that a counter-based generator has for it, and its distance a
 whole number, so chunks and workers cannot matter.
 """

@@ -4,9 +4,9 @@ With B the leading directions of the rows as its p orthonormal rows, and Q = I -
 a centre splits: ``x . c = (B x) . (B c) + (Q x) . (Q c)``. The first product costs p operations
 instead of n_features. The second is bounded by Cauchy and Schwarz: two centres' scores differ by
 what the coordinates say, up to ``2 ||Q x|| ||Q (c_j - c_b)||``. ``B x`` and ``||Q x||`` are kept of
-each row, so that no row need be read whose label they decide. Bounds of this kind go back to Hwang
-and Ahn (*Fast k-NN search by orthogonal projections*); the directions are those of a sample, and
-whatever they are, the bounds hold.
+each row, so that no row need be read whose label they decide. Such bounds from orthogonal parts are
+those of Hwang and Ahn, "Convergent bounds on the Euclidean distance", NIPS 2011; the directions are
+those of a sample, and whatever they are, the bounds hold.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,10 @@ class Basis:
 
 
 def basis_of(rows: Rows, frame: Frame, n_directions: int) -> Basis:
-    """The leading directions of some rows, by subspace iteration (Halko et al. 2011)."""
+    """The leading directions of some rows, by subspace iteration.
+
+    Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53, 2011.
+    """
     moved = frame.rows64(rows) - frame.middle_of(rows.shape[1])
     sample = moved.astype(np.float32)
     vectors = np.random.default_rng(0).normal(size=(rows.shape[1], n_directions))

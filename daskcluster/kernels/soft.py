@@ -2,9 +2,10 @@
 
 The responsibility of cluster k for row i is ``r_ik = exp(-beta d_ik) / sum_j exp(-beta d_ij)``,
 with ``d`` the Euclidean distance or its square (MacKay, *Information Theory, Inference, and
-Learning Algorithms*, 2003, section 20.2: soft k-means of stiffness beta), and the objective the
-free energy ``-1/beta sum_i log sum_k exp(-beta d_ik)``, which the update of the squared form never
-raises. For ``beta = inf`` it is hard k-means, and the free energy the sum of the least distances.
+Learning Algorithms*, Cambridge 2003, section 20.2: soft k-means of stiffness beta), and the
+objective the free energy ``-1/beta sum_i log sum_k exp(-beta d_ik)``, which the update of the
+squared form never raises. For ``beta = inf`` it is hard k-means, and the free energy the sum of the
+least distances.
 
 Responsibilities are rounded as products and exponentials round them; so that no bit depends on
 the blocks, products are those of fixed runs of rows, and what they give is added on a grid.

@@ -148,7 +148,9 @@ class SeparationPartial:
 class Separation:
     """Reduction: silhouette coefficients for squared Euclidean distance, and distances from means.
 
-    Rousseeuw, "Silhouettes", J. Comput. Appl. Math. 20, 1987; of a cluster of one row it is 0.
+    Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster
+    analysis", Journal of Computational and Applied Mathematics 20, 1987; of a cluster of one row
+    it is 0.
     """
 
     labelling: Labelling

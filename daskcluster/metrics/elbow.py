@@ -11,8 +11,9 @@ def elbow(n_clusters: Sequence[int], costs: Sequence[float]) -> int | None:
     """The number of clusters after which more of them gain least.
 
     Both axes are scaled to [0, 1]; of the points below the chord from the first to the last it is
-    the one farthest from it (Satopaa, Albrecht, Irwin and Raghavan, "Finding a kneedle in a
-    haystack", ICDCS Workshops 2011, without its smoothing).
+    the one farthest from it (Satopaa, Albrecht, Irwin and Raghavan, "Finding a 'kneedle' in a
+    haystack: detecting knee points in system behavior", ICDCS Workshops 2011, without their
+    smoothing).
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ from daskcluster.metrics.counts import Counts, count, python_integers
 def purity(table: NDArray[np.integer[Any]]) -> float:
     """Share of the rows that are of their cluster's commonest class.
 
-    ``sum_k max_c n_kc / n`` (Manning, Raghavan and Schuetze, Introduction to Information
-    Retrieval, 2008, section 16.3).
+    ``sum_k max_c n_kc / n`` (Manning, Raghavan and Schuetze, *Introduction to Information
+    Retrieval*, Cambridge 2008, section 16.3).
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def gini(table: NDArray[np.integer[Any]]) -> float:
     """Gini impurity of the clusters, weighted by their sizes.
 
     ``sum_k (n_k / n) (1 - sum_c (n_kc / n_k)^2)`` (the impurity of Breiman, Friedman, Olshen and
-    Stone, Classification and Regression Trees, 1984, with clusters in place of leaves), where n
+    Stone, *Classification and Regression Trees*, 1984, with clusters in place of leaves), where n
     is the number of labelled rows and empty clusters contribute 0.
 
     Parameters

@@ -50,7 +50,7 @@ def normalized_mutual_info(table: NDArray[np.integer[Any]]) -> float:
 def homogeneity(table: NDArray[np.integer[Any]]) -> float:
     """How far each cluster holds rows of one class only.
 
-    ``I(K; C) / H(C)`` (Rosenberg and Hirschberg, V-measure, EMNLP 2007); 1 by convention for a
+    ``I(K; C) / H(C)`` (Rosenberg and Hirschberg, "V-measure", EMNLP 2007); 1 by convention for a
     single class, as `sklearn.metrics.homogeneity_score`.
 
     Parameters
@@ -80,7 +80,7 @@ def homogeneity(table: NDArray[np.integer[Any]]) -> float:
 def completeness(table: NDArray[np.integer[Any]]) -> float:
     """How far each class lies in one cluster only.
 
-    ``I(K; C) / H(K)`` (Rosenberg and Hirschberg, V-measure, EMNLP 2007); 1 by convention for a
+    ``I(K; C) / H(K)`` (Rosenberg and Hirschberg, "V-measure", EMNLP 2007); 1 by convention for a
     single cluster, as `sklearn.metrics.completeness_score`.
 
     Parameters
@@ -110,7 +110,7 @@ def completeness(table: NDArray[np.integer[Any]]) -> float:
 def v_measure(table: NDArray[np.integer[Any]]) -> float:
     """Harmonic mean of homogeneity and completeness.
 
-    ``2 h c / (h + c)`` (Rosenberg and Hirschberg, V-measure, EMNLP 2007, beta = 1), 0 where both
+    ``2 h c / (h + c)`` (Rosenberg and Hirschberg, "V-measure", EMNLP 2007, beta = 1), 0 where both
     are 0, as `sklearn.metrics.v_measure_score`.
 
     Parameters

@@ -12,7 +12,7 @@ from daskcluster.metrics.counts import Counts, count
 def adjusted_rand(table: NDArray[np.integer[Any]]) -> float:
     """Rand index adjusted for chance.
 
-    The pair counts of Hubert and Arabie, Comparing partitions, Journal of Classification 2, 1985,
+    The pair counts of Hubert and Arabie, "Comparing partitions", Journal of Classification 2, 1985,
     in the form that `sklearn.metrics.adjusted_rand_score` uses; 1 by convention where the
     partitions agree on every pair, as for a single row.
 
@@ -51,8 +51,8 @@ def adjusted_rand(table: NDArray[np.integer[Any]]) -> float:
 def fowlkes_mallows(table: NDArray[np.integer[Any]]) -> float:
     """Geometric mean of the precision and recall of pairs.
 
-    ``TP / sqrt((TP + FP) (TP + FN))`` over pairs of rows (Fowlkes and Mallows, A method for
-    comparing two hierarchical clusterings, JASA 78, 1983); 0 by convention where no pair shares
+    ``TP / sqrt((TP + FP) (TP + FN))`` over pairs of rows (Fowlkes and Mallows, "A method for
+    comparing two hierarchical clusterings", JASA 78, 1983); 0 by convention where no pair shares
     both cluster and class, as `sklearn.metrics.fowlkes_mallows_score`.
 
     Parameters

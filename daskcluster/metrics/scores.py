@@ -113,6 +113,8 @@ def score_table(table: NDArray[np.integer[Any]]) -> Scores:
 def purity_score(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Purity of a clustering, from labels in scikit-learn's argument order.
 
+    ``sum_k max_c n_kc / n``, where n_kc of the n rows are in cluster k and of class c.
+
     Parameters
     ----------
     labels_true : array-like of shape (n_rows,), integers or strings
@@ -123,7 +125,8 @@ def purity_score(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Returns
     -------
     float
-        As `purity`.
+        Above 0, at most 1; 1 is best. A cluster for each row is always pure, so compare only
+        clusterings of about as many clusters.
 
     Raises
     ------
@@ -131,8 +134,16 @@ def purity_score(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
         If there are no rows, the lengths differ, an array is not one-dimensional or its values
         cannot be sorted.
 
+    References
+    ----------
+    Manning, Raghavan and Schuetze, *Introduction to Information Retrieval*, Cambridge 2008,
+    section 16.3.
+
     Examples
     --------
+    Cluster 7 holds two cats and a dog, cluster 3 a dog:
+
+    >>> from daskcluster import purity_score
     >>> purity_score(["cat", "cat", "dog", "dog"], [7, 7, 7, 3])
     0.75
     """
@@ -142,6 +153,9 @@ def purity_score(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 def gini_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Size-weighted Gini impurity, from labels in scikit-learn's argument order.
 
+    ``sum_k (n_k / n) (1 - sum_c (n_kc / n_k)^2)``, where n_kc of the n_k rows of cluster k are of
+    class c, and n is the number of rows.
+
     Parameters
     ----------
     labels_true : array-like of shape (n_rows,), integers or strings
@@ -152,7 +166,7 @@ def gini_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Returns
     -------
     float
-        As `gini`.
+        From 0 (every cluster holds one class), which is best, to below 1.
 
     Raises
     ------
@@ -160,10 +174,18 @@ def gini_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
         If there are no rows, the lengths differ, an array is not one-dimensional or its values
         cannot be sorted.
 
+    References
+    ----------
+    Breiman, Friedman, Olshen and Stone, *Classification and Regression Trees*, Wadsworth 1984,
+    with clusters in place of leaves.
+
     Examples
     --------
-    >>> gini_index(["cat", "cat", "dog", "dog"], [7, 7, 3, 3])
-    0.0
+    Cluster 7 is half cats and half dogs, cluster 3 all dogs:
+
+    >>> from daskcluster import gini_index
+    >>> gini_index(["cat", "dog", "dog", "dog"], [7, 7, 3, 3])
+    0.25
     """
     return gini(_table_of_labels(labels_true, labels_pred))
 

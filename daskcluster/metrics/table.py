@@ -130,13 +130,18 @@ def contingency_matrix(
     Raises
     ------
     InputError
-        As `contingency_table`.
+        If an array is not one-dimensional or not of integers, the lengths differ, or a value
+        lies outside its range. The cluster of a row of unknown class must be in range too.
 
     Examples
     --------
+    >>> from daskcluster import contingency_matrix
     >>> contingency_matrix([1, 1, 0], [0, 0, 2])
     array([[0, 0, 1],
            [2, 0, 0]])
+    >>> contingency_matrix([1], [0], n_classes=2, n_clusters=3)  # of a part of the rows
+    array([[0, 0, 0],
+           [1, 0, 0]])
     """
     k = _range_of("labels_pred", labels_pred) if n_clusters is None else n_clusters
     c = _range_of("labels_true", labels_true) if n_classes is None else n_classes

@@ -43,14 +43,15 @@ def kmeans_parallel(
     before, keep
         As in `kmeans_plusplus`.
 
-    References
-    ----------
-    Bahmani, Moseley, Vattani, Kumar and Vassilvitskii, "Scalable k-means++", VLDB 2012.
-
     Returns
     -------
     float64 ndarray of shape (n_clusters, n_features)
         Rows of the data.
+
+    References
+    ----------
+    Bahmani, Moseley, Vattani, Kumar and Vassilvitskii, "Scalable k-means++", Proceedings of the
+    VLDB Endowment 5, 2012.
     """
     rng = np.random.Generator(np.random.Philox(key=list(key)))
     shared: dict[str, Any] = {

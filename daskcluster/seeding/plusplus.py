@@ -32,15 +32,15 @@ def kmeans_plusplus(
     keep : callable, optional
         Given the state after every round.
 
-    References
-    ----------
-    Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007; the greedy
-    form is the one of scikit-learn.
-
     Returns
     -------
     float64 ndarray of shape (n_clusters, n_features)
         Rows of the data.
+
+    References
+    ----------
+    Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007; the greedy
+    form is the one of scikit-learn.
     """
     unit = unit_exponent(scale.total_variance, dtype)
     shared: dict[str, Any] = {

@@ -94,10 +94,10 @@ def writing_parquet(
     Examples
     --------
     >>> import numpy
-    >>> path = getfixture("tmp_path") / "labels.parquet"
-    >>> with writing_parquet(path, [("id", str), ("label", "int32")]) as write:
+    >>> from pathlib import Path
+    >>> with writing_parquet("labels.parquet", [("id", str), ("label", "int32")]) as write:
     ...     write(numpy.array(["a", "b"]), numpy.array([1, 0]))
-    >>> path.exists()
+    >>> Path("labels.parquet").exists()
     True
     """
     target = Path(path).absolute()

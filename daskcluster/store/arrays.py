@@ -91,7 +91,10 @@ class ZarrRows:
 def open_rows(array: Any) -> ZarrRows:
     """Wrap a Zarr array; raises `StoreError` for one without rows or columns."""
     if not isinstance(array, zarr.Array):
-        raise StoreError(f"{type(array).__name__} is not a Zarr array")
+        raise StoreError(
+            f"a {type(array).__name__} is not a Zarr array: give a path, URL or store, or an array "
+            "of NumPy, Zarr or Dask"
+        )
     if array.ndim < 1 or 0 in array.shape:
         raise StoreError(f"{array.store_path}: shape {array.shape} holds no rows to cluster")
     return ZarrRows(array)

@@ -33,16 +33,33 @@ from daskcluster.store.place import names
 
 @dataclass(frozen=True, repr=False)
 class Store:
-    """A sealed store.
+    """A sealed store, open for reading: what `open_store` and the converters give.
+
+    Attributes
+    ----------
+    path : str
+        Where it is: an absolute path, or a URL.
+    info : StoreInfo
+        What it says of itself: n_rows, n_features, dtype, sample_shape, class_names, columns,
+        rows_per_chunk, n_chunks, nbytes, sources (with their SHA-256), versions, build and more.
+    has_labels : bool
+        Whether true classes are stored.
+    terms : list of str, or None
+        The vocabulary of a store of text.
+    idf : float64 ndarray of shape (n_features,), or None
+        Inverse document frequencies of the terms, where they were weighed by them.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from daskcluster import convert_npy, open_store
-    >>> rows = getfixture("tmp_path") / "rows.npy"
-    >>> import numpy; numpy.save(rows, numpy.eye(3))
-    >>> _ = convert_npy(rows, rows.with_suffix(".zarr"))
-    >>> open_store(rows.with_suffix(".zarr")).info.n_rows
-    3
+    >>> np.save("images.npy", np.zeros((3, 28, 28), dtype="uint8"))
+    >>> _ = convert_npy("images.npy", "images.zarr")
+    >>> store = open_store("images.zarr")
+    >>> store
+    Store('.../images.zarr', 3 x 784 uint8, 1 chunks)
+    >>> store.info.sample_shape
+    (28, 28)
     """
 
     path: str
@@ -62,13 +79,64 @@ class Store:
         return self.info.class_names is not None
 
     def check_build(self, build: str) -> str:
-        """The build that is there; raises `StoreError` if it is another than the one opened."""
+        """The build that is there; raises `StoreError` if it is another than the one opened.
+
+        Parameters
+        ----------
+        build : str
+            Identity of the writing of the store that was opened, as ``info.build``.
+
+        Returns
+        -------
+        str
+            The same.
+
+        Raises
+        ------
+        StoreError
+            The store was written again since.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import convert_npy, open_store
+        >>> np.save("rows.npy", np.eye(3))
+        >>> before = convert_npy("rows.npy", "rows.zarr")
+        >>> _ = convert_npy("rows.npy", "rows.zarr", overwrite=True)
+        >>> open_store("rows.zarr").check_build(before.info.build)
+        Traceback (most recent call last):
+            ...
+        daskcluster.errors.StoreError: .../rows.zarr was written again since it was opened: open it
+        again
+        """
         if self.info.build != build:
             raise StoreError(f"{self.path} was written again since it was opened: open it again")
         return build
 
     def reader(self, *, with_labels: bool = False) -> Any:
-        """A reader of this build's rows."""
+        """A reader of this build's rows, block by block: what tasks on workers read by.
+
+        Parameters
+        ----------
+        with_labels : bool, default=False
+            Whether to read true classes with the rows.
+
+        Returns
+        -------
+        Reader
+            Small to send; it opens the store where it is used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import convert_npy
+        >>> from daskcluster.sizing import Block
+        >>> np.save("rows.npy", np.eye(3))
+        >>> reader = convert_npy("rows.npy", "rows.zarr").reader()
+        >>> reader.read(Block(0, 1, 3)).rows
+        array([[0., 1., 0.],
+               [0., 0., 1.]])
+        """
         if self.info.sparse is not None:
             from daskcluster.store.sparse import SparseReader  # noqa: PLC0415 - it reads stores too
 
@@ -80,9 +148,31 @@ class Store:
         return StoreReader(self.path, self.info.build, with_labels)
 
     def rows(self, start: int, stop: int) -> Any:
-        """Rows ``start`` to ``stop``, shape (stop - start, n_features), in the stored type.
+        """Rows ``start`` to ``stop``, as they are stored.
 
-        An ndarray, or of a sparse store a csr_array of scipy.sparse.
+        Parameters
+        ----------
+        start, stop : int
+            The first row, and the one after the last; from 0 to ``info.n_rows``.
+
+        Returns
+        -------
+        ndarray or scipy.sparse.csr_array of shape (stop - start, n_features)
+            In the stored type; sparse for a sparse store.
+
+        Raises
+        ------
+        StoreError
+            A chunk is missing or damaged; the message names it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from daskcluster import convert_npy
+        >>> np.save("rows.npy", np.arange(8).reshape(4, 2))
+        >>> convert_npy("rows.npy", "rows.zarr").rows(1, 3)
+        array([[2, 3],
+               [4, 5]])
         """
         if self.info.sparse is not None:
             return self.reader().rows(start, stop).matrix()
@@ -105,7 +195,32 @@ class Store:
         return BuildArray(self.path, self.info.build, "idf").rows(0, self.info.n_features)
 
     def ids(self, chunk: int) -> npt.NDArray[Any]:
-        """Ids of a chunk's rows: integers, or objects of type str."""
+        r"""Ids of the rows of one chunk, from a table with an ``id_column``.
+
+        Parameters
+        ----------
+        chunk : int
+            From 0 to ``info.n_chunks - 1``; it holds ``info.rows_per_chunk`` rows, the last maybe
+            fewer.
+
+        Returns
+        -------
+        ndarray of shape (n_rows_of_the_chunk,)
+            Integers, or objects of type str.
+
+        Raises
+        ------
+        StoreError
+            The store holds no ids, or is damaged.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from daskcluster import convert_table
+        >>> _ = Path("rows.csv").write_text("name,x\na,1\nb,3\n")
+        >>> convert_table("rows.csv", "rows.zarr", id_column="name").ids(0)
+        array(['a', 'b'], dtype=object)
+        """
         if self.info.ids is None:
             raise StoreError(f"{self.path} holds no ids: convert with --id-column NAME")
         size = self.info.rows_per_chunk
@@ -119,7 +234,27 @@ class Store:
         return found
 
     def labels(self) -> npt.NDArray[np.int32]:
-        """All true classes as codes, shape (n_rows,), -1 where unknown."""
+        r"""All true classes as codes; ``info.class_names`` has their names.
+
+        Returns
+        -------
+        int32 ndarray of shape (n_rows,)
+            From 0 up, -1 where unknown.
+
+        Raises
+        ------
+        StoreError
+            The store holds no labels, or is damaged.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from daskcluster import convert_table
+        >>> _ = Path("rows.csv").write_text("kind,x\ndog,1\ncat,3\n")
+        >>> store = convert_table("rows.csv", "rows.zarr", label_column="kind")
+        >>> store.labels(), store.info.class_names
+        (array([1, 0], dtype=int32), ('cat', 'dog'))
+        """
         if not self.has_labels:
             raise StoreError(f"{self.path} holds no labels: convert with --labels FILE")
         return BuildArray(self.path, self.info.build, "labels").rows(0, self.info.n_rows)
@@ -171,10 +306,34 @@ class BuildReader(StoreReader):
 def open_store(path: "str | os.PathLike[str] | Store") -> Store:
     """Open a sealed store.
 
+    Parameters
+    ----------
+    path : path, URL or Store
+        Of what a converter wrote; a store that is open already is given back.
+
+    Returns
+    -------
+    Store
+        Nothing of its rows is read yet.
+
     Raises
     ------
     StoreError
         Nothing is there, it is of another kind, or its conversion never ended.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import convert_npy, open_store
+    >>> np.save("rows.npy", np.eye(3))
+    >>> _ = convert_npy("rows.npy", "rows.zarr")
+    >>> open_store("rows.zarr").info.n_rows
+    3
+    >>> open_store("rows.npy")
+    Traceback (most recent call last):
+        ...
+    daskcluster.errors.StoreError: rows.npy is not a daskcluster store: write one with
+    `daskcluster convert`
     """
     if isinstance(path, Store):
         return path
