@@ -15,13 +15,27 @@ import pyarrow.parquet
 import pytest
 
 from daskcluster.cli import main
-from daskcluster.demo import write_idx
+from daskcluster.demo import run_demo, write_idx
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def _fenced(language):
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
+# Of the sections whose commands are run one after the other in one folder.
+SECTIONS = (
+    "Quick start", "Your own files", "Soft clusters", "Texts and tables", "Many models at once",
+)  # fmt: skip
+
+
+def _fenced(language, heading=""):
+    """Blocks of a language, of the whole README or of what a heading is above."""
+    text = README.read_text()
+    if heading:
+        (text,) = re.findall(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", text, flags=re.DOTALL | re.M)
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def _lines(heading):
+    return [line for block in _fenced("sh", heading) for line in block.splitlines() if line]
 
 
 def test_its_python_runs(tmp_path, monkeypatch):
@@ -36,6 +50,7 @@ def test_its_python_runs(tmp_path, monkeypatch):
 def folder(tmp_path, monkeypatch, rng):
     """A folder with the files that the README speaks of, smaller."""
     monkeypatch.chdir(tmp_path)
+    run_demo(tmp_path / "daskcluster-demo")
     images = rng.integers(0, 255, (100, 4, 4), dtype=np.uint8)
     write_idx(tmp_path / "train-images-idx3-ubyte.gz", images)
     write_idx(tmp_path / "train-labels-idx1-ubyte.gz", rng.integers(0, 9, 100, dtype=np.uint8))
@@ -52,21 +67,25 @@ def folder(tmp_path, monkeypatch, rng):
 
 
 def test_its_commands_run(folder, capsys):
-    commands = [line for block in _fenced("sh")[2:6] for line in block.splitlines() if line]
-    assert len(commands) == 5 + 3 + 6 + 2
+    commands = [line for heading in SECTIONS for line in _lines(heading)]
+    assert len(commands) == 5 + 3 + 3 + 6 + 2
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"
         with pytest.raises(SystemExit) as stop:
             main(arguments)
-        assert stop.value.code == 0, capsys.readouterr().err
-    assert "purity" in capsys.readouterr().out
+        printed = capsys.readouterr()
+        assert stop.value.code == 0, printed.err
+        if command == "daskcluster evaluate model digits.zarr":
+            (shown,) = _fenced("text", "Quick start")
+            assert printed.out.startswith(shown)
 
 
 def test_its_three_uses_run(folder):
     """Word for word, in a shell that has job control as a terminal's has."""
-    convert = _fenced("sh")[2].splitlines()[0]
-    laptop, cluster, job, scripts = _fenced("sh")[6:]
+    convert = _lines("Your own files")[0]
+    laptop, cluster = _fenced("sh", "On a laptop") + _fenced("sh", "On a Dask cluster")
+    job, scripts = _fenced("sh", "In batch jobs")
     batch, sbatch, ssh = scripts.splitlines()  # all three are run in test_batch.py
     assert "scripts/batch.sh " in batch
     assert sbatch.startswith("sbatch ")
