@@ -81,7 +81,7 @@ class Certain:
     @property
     def partial_nbytes(self) -> int:
         """Bytes of the rows of one partial, were they dense."""
-        return 2 * self.n_each * len(self.clusters) * self.centers.shape[1] * 8
+        return 2 * self.n_each * len(self.clusters) * int(self.centers.shape[1]) * 8
 
     @cached_property
     def nearest(self) -> Nearest:
