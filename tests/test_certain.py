@@ -1,6 +1,7 @@
 """The least and most certain rows: exact order, for any blocks, ties to the lowest row."""
 
 import functools
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -120,3 +121,14 @@ def test_rows_do_not_keep_their_block_and_know_their_class():
         for one in least + most:
             assert not np.shares_memory(one.row, rows)
             assert one.known == one.index
+
+
+def test_it_travels_without_what_it_has_found_out():
+    rows = np.full((40, 2), [2.0, 0.0]) + np.arange(40)[:, np.newaxis] * 1e-16
+    job = Certain(np.array([[0.0, 0.0], [8.0, 0.0]]), Frame(None, 0), 5, (0, 1))
+    before = len(pickle.dumps(job))
+    part = job.step(Batch(0, rows), None)[0]
+    assert len(pickle.dumps(job)) == before
+    there = pickle.loads(pickle.dumps(job))
+    assert found(there, [Batch(0, rows)]) == found(job, [Batch(0, rows)])
+    assert there.merge({}, pickle.loads(pickle.dumps(part))).keys() == part.keys()

@@ -53,7 +53,7 @@ def folder(tmp_path, monkeypatch, rng):
 
 def test_its_commands_run(folder, capsys):
     commands = [line for block in _fenced("sh")[2:6] for line in block.splitlines() if line]
-    assert len(commands) == 5 + 3 + 6 + 2
+    assert len(commands) == 6 + 3 + 6 + 2
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"

@@ -116,8 +116,8 @@ def summarize(
         table=found.table,
         elbows=found.elbows,
         facts=found.facts,
-        versions=description["versions"],
-        created=str(description["created"]),
+        versions=description.get("versions", {}),
+        created=str(description.get("created")),
         best={name: str(Path(path) / name) for name in found.best},
         suggested=None if place is None else _of_model(place, store, sample_weight, progress),
     )
@@ -136,7 +136,7 @@ def _of_model(
     path: str | os.PathLike[str], store: Any, sample_weight: Any, progress: Progress | None
 ) -> ModelSummary:
     model, description = load_model(path), read_model(path)
-    weighted = "weights" in ((description.get("about") or {}).get("data") or {})
+    weighted = _is_weighted(description)
     opened, notes = _rows_of(model, store)
     shown = shown_clusters(model.cluster_sizes_, model.n_features_in_)
     assessed, passes = None, 0.0
@@ -153,7 +153,7 @@ def _of_model(
     return ModelSummary(
         path=os.fspath(path),
         kind=type(model).__name__,
-        facts=_facts(model) | {"weighted": weighted, "created": str(description["created"])},
+        facts=_facts(model) | {"weighted": weighted, "created": description.get("created")},
         options=description["params"],
         history=model.history_,
         sizes=model.cluster_sizes_.tolist(),
@@ -169,11 +169,18 @@ def _of_model(
         assessed=assessed,
         notes=notes,
         provenance=_provenance(model, opened),
-        versions=description["versions"],
+        versions=description.get("versions", {}),
         machine={"fit": description.get("machine"), "report": machine()},
         commands=commands(model, os.fspath(path), opened, weighted=weighted),
         passes=passes,
     )
+
+
+def _is_weighted(description: dict[str, Any]) -> bool:
+    """Whether the rows of a fit had weights; older models do not say."""
+    about = description.get("about")
+    data = about.get("data") if isinstance(about, dict) else None
+    return isinstance(data, dict) and "weights" in data
 
 
 def _rows_of(model: Any, store: Any) -> tuple[Store | None, list[str]]:

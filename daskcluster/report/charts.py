@@ -161,7 +161,7 @@ def _y_ticks(values: Sequence[float], log: bool) -> tuple[list[tuple[float, str]
     power = 3 * math.floor(math.log10(largest) / 3) if largest > 0 else 0
     power = 0 if -3 <= power <= 3 and 0.01 <= largest < 1e5 else power
     step = _step(low, high, 5)
-    digits = max(-math.floor(math.log10(step / 10.0**power) + 1e-9), 0)
-    digits += round(step / 10.0 ** math.floor(math.log10(step) + 1e-9), 9) == 2.5
+    unit = step / 10.0**power
+    digits = next(d for d in range(20) if abs(round(unit, d) - unit) < 1e-6 * unit)
     ticks = [(v, f"{v / 10.0**power:,.{digits}f}") for v in _steps(low, high, step)]
     return ticks, f" ({power_of_ten(power)})" if power else ""

@@ -31,7 +31,7 @@ class Shown:
     sure: str
     """How certain it is."""
     rival: int | None
-    content: str | None
+    content: str
     """Its terms or values, where it is no picture."""
 
 
@@ -127,13 +127,14 @@ class _Painter:
         few = len(center) <= MOST_FEATURES
         order = np.arange(len(center)) if few else np.argsort(-np.abs(apart), kind="stable")
         return [
-            (self.name(i), number(float(center[i])), f"{apart[i]:+.1f}")
+            (self.name(i), number(float(center[i]), 4), f"{apart[i]:+.1f}")
             for i in order[:MOST_FEATURES].tolist()
         ]
 
     def sample(self, example: Example) -> Shown:
         row = f"row {example.row:,}" if example.id is None else f"{example.id}"
-        image, content = self.image(example.values), self._content(example.values)
+        image = self.image(example.values)
+        content = "" if image else self._content(example.values)
         words = [f"Row {example.row:,}" + ("" if example.id is None else f", id {example.id}")]
         if example.known is not None:
             words.append(f"of class {example.known}")
@@ -146,7 +147,7 @@ class _Painter:
             words=", ".join([*words, sure] if sure else words),
             sure=sure,
             rival=example.runner_up,
-            content=None if image else ", ".join([row, content] if content else [row]),
+            content=", ".join(filter(None, [row if example.known is not None else "", content])),
         )
 
     def _content(self, values: npt.NDArray[np.float64]) -> str:

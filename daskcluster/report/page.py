@@ -189,6 +189,7 @@ def _history(summary: ModelSummary) -> list[dict[str, Any]]:
     charted = [
         (label, charts.curves([("", points, [])], "iteration", label, log=log), points, log)
         for label, points, log in wanted
+        if sum(y > 0 or not log for _, y in points) > 1
     ]
     return [
         {"label": label, "chart": chart, "log": log, "first": points[0][1], "last": points[-1][1]}

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from daskcluster.assess.summary import ModelSummary, SweepSummary, made_at, summarize
 from daskcluster.engine import Progress
 from daskcluster.errors import InputError, ModelError
@@ -70,11 +72,7 @@ def write_report(
     began, place = time.perf_counter(), Path(out)
     _check_place(place, overwrite)
     summary = summarize(path, store=store, sample_weight=sample_weight, progress=progress)
-    try:
-        text = page(summary, made_at(), _command(path, out, store, sample_weight))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ModelError(f"{path}: damaged ({error!r}): fit again") from error
-    content = text.encode()
+    content = _rendered(summary, path, _command(path, out, store, sample_weight)).encode()
     write_atomically(place, content)
     model = summary if isinstance(summary, ModelSummary) else summary.suggested
     return {
@@ -87,6 +85,14 @@ def write_report(
         "passes": 0.0 if model is None else model.passes,
         "seconds": time.perf_counter() - began,
     }
+
+
+def _rendered(summary: ModelSummary | SweepSummary, path: Any, command: str) -> str:
+    try:
+        return page(summary, made_at(), command)
+    # What a model says of its fit is checked by those who use it, which here is the page.
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, TemplateError) as error:
+        raise ModelError(f"{path}: damaged ({error!r}): fit again") from error
 
 
 def _check_place(place: Path, overwrite: bool) -> None:
