@@ -12,7 +12,7 @@ import pytest
 from browser import CHROMIUM, chromium, visit
 from report_pages import EVIL, KINDS, Pages
 
-from daskcluster import InputError, ModelError, load_model, write_report
+from daskcluster import InputError, ModelError, load_model, open_store, write_report
 from daskcluster.cli import main
 from daskcluster.report import charts, images
 
@@ -181,6 +181,24 @@ def test_its_command_makes_the_model_again(pages, tmp_path, monkeypatch, kind):
     assert stop.value.code == 0
     again = load_model(tmp_path / "again")
     np.testing.assert_array_equal(again.cluster_centers_, model.cluster_centers_)
+
+
+@pytest.mark.parametrize("kind", ["images", "colours", "news"])
+def test_its_command_makes_the_store_again(pages, tmp_path, monkeypatch, kind):
+    """The store names its sources without their folder."""
+    monkeypatch.chdir(pages.folder)
+    said = "".join(pages[kind].page.said).splitlines()
+    words = shlex.split(next(x for x in said if x.startswith("daskcluster convert")))
+    (store,) = (word for word in words if word.endswith(".zarr"))
+    again = [str(tmp_path / "again") if word == store else word for word in words[1:]]
+    with pytest.raises(SystemExit) as stop:
+        main(again)
+    assert stop.value.code == 0
+    made, wanted = open_store(tmp_path / "again"), open_store(store)
+    for name in ("sample_shape", "class_names", "dtype", "text", "sources"):
+        assert getattr(made.info, name) == getattr(wanted.info, name)
+    rows = [one.rows(0, one.info.n_rows) for one in (made, wanted)]
+    assert np.all([abs(rows[0] - rows[1]).max() == 0])
 
 
 def test_weights_count_as_in_the_fit(pages, tmp_path):

@@ -138,7 +138,7 @@ def _of_model(
     model, description = load_model(path), read_model(path)
     weighted = _is_weighted(description)
     opened, notes = _rows_of(model, store)
-    shown = shown_clusters(model.cluster_sizes_, model.n_features_in_)
+    shown = shown_clusters(model.cluster_sizes_, _row_bytes(model, opened))
     assessed, passes = None, 0.0
     if opened is not None:
         assessed, passes = _assess(model, opened, shown, sample_weight, progress)
@@ -174,6 +174,13 @@ def _of_model(
         commands=commands(model, os.fspath(path), opened, weighted=weighted),
         passes=passes,
     )
+
+
+def _row_bytes(model: Any, store: Store | None) -> int:
+    """Of a row that is kept as an example."""
+    if store is None or store.info.sparse is None:
+        return 8 * int(model.n_features_in_)
+    return 16 * (store.info.sparse["stored"] // store.info.n_rows + 1)
 
 
 def _is_weighted(description: dict[str, Any]) -> bool:

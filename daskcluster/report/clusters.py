@@ -13,7 +13,6 @@ from daskcluster.report.images import data_uri
 from daskcluster.report.wording import SPACE, number, share
 
 MOST_FEATURES = 8
-MOST_TERMS = 8
 MOST_CLASSES = 3
 MOST_LINES = 3
 """Samples of each kind that are no pictures: they take more room."""
@@ -104,11 +103,12 @@ class _Painter:
             return 0.0, 255.0
         found = self._summary.assessed
         sides = [] if found is None else [s for two in found.examples.values() for s in two]
-        rows = [self._summary.centers.ravel(), *(one.values for side in sides for one in side)]
-        return min(float(r.min()) for r in rows), max(float(r.max()) for r in rows)
+        rows = [self._summary.centers, *(one.values for side in sides for one in side)]
+        kept = [row for row in rows if row is not None]
+        return min(float(r.min()) for r in kept), max(float(r.max()) for r in kept)
 
-    def image(self, row: npt.NDArray[np.float64]) -> str | None:
-        if self._shape is None:
+    def image(self, row: npt.NDArray[np.float64] | None) -> str | None:
+        if self._shape is None or row is None:
             return None
         # Rows of unit length have lost how bright they were.
         low, high = (float(row.min()), float(row.max())) if self._unit else self._range
@@ -134,7 +134,7 @@ class _Painter:
     def sample(self, example: Example) -> Shown:
         row = f"row {example.row:,}" if example.id is None else f"{example.id}"
         image = self.image(example.values)
-        content = "" if image else self._content(example.values)
+        content = "" if image else self._content(example)
         words = [f"Row {example.row:,}" + ("" if example.id is None else f", id {example.id}")]
         if example.known is not None:
             words.append(f"of class {example.known}")
@@ -150,14 +150,20 @@ class _Painter:
             content=", ".join(filter(None, [row if example.known is not None else "", content])),
         )
 
-    def _content(self, values: npt.NDArray[np.float64]) -> str:
+    def _content(self, example: Example) -> str:
+        pairs = example.largest if example.values is None else self._few(example.values)
         if self._summary.terms is not None:
-            order = np.argsort(-np.abs(values), kind="stable")[:MOST_TERMS]
-            terms = [self.name(i) for i in order.tolist() if values[i] != 0]
-            return " ".join(terms) if terms else "no terms"
+            return " ".join(self.name(i) for i, _ in pairs) or "no terms"
+        return ", ".join(f"{self.name(i)} {number(value, 4)}" for i, value in pairs)
+
+    def _few(self, values: npt.NDArray[np.float64]) -> list[tuple[int, float]]:
+        """All of few features, the largest of terms that are written out."""
+        if self._summary.terms is not None:
+            order = np.argsort(-np.abs(values), kind="stable")[:MOST_FEATURES].tolist()
+            return [(i, float(values[i])) for i in order if values[i] != 0]
         if len(values) > MOST_FEATURES or self._unit:
-            return ""
-        return ", ".join(f"{self.name(i)} {number(v, 4)}" for i, v in enumerate(values.tolist()))
+            return []
+        return list(enumerate(values.tolist()))
 
 
 def _sure(example: Example) -> str:
