@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from daskcluster.fit import KMeans, MiniBatchKMeans, SoftKMeans, fit_model, load_model
     from daskcluster.metrics import contingency_matrix, gini_index, purity_score
+    from daskcluster.report import write_report
     from daskcluster.store import Store, open_store
 
 __version__ = version("daskcluster")
@@ -71,6 +72,7 @@ __all__ = [
     "purity_score",
     "silhouette_score",
     "sweep",
+    "write_report",
 ]
 
 # Imported when asked for: a worker needs the kernels, and neither the estimators nor scikit-learn.
@@ -87,6 +89,7 @@ _HOMES = {
     ),
     "daskcluster.fit": "KMeans MiniBatchKMeans SoftKMeans fit_model load_model",
     "daskcluster.metrics": "contingency_matrix gini_index purity_score",
+    "daskcluster.report": "write_report",
     "daskcluster.store": "Store open_store",
 }
 

@@ -22,6 +22,7 @@ from daskcluster import (
     purity_score,
 )
 from daskcluster.assess import evaluate, open_labels, predict_labels, predict_parquet
+from daskcluster.assess.summary import summarize
 from daskcluster.engine import Silent
 from daskcluster.errors import DaskClusterError
 from daskcluster.store import Build
@@ -93,6 +94,21 @@ def test_labels_by_worker_processes(tmp_path, chunked, client):
     predict_labels(model, store, tmp_path / "out")
     np.testing.assert_array_equal(open_labels(tmp_path / "out"), model.predict(rows))
     assert evaluate(model, store)["inertia"] == -model.score(rows)
+
+
+def test_samples_by_worker_processes(chunked, client, monkeypatch, tmp_path):
+    _, model, rows = chunked
+    model.save(tmp_path / "model")
+    there = summarize(tmp_path / "model").assessed
+    monkeypatch.setattr("daskcluster.engine.session.active_client", lambda: None)
+    here = summarize(tmp_path / "model").assessed
+    assert there.scores == here.scores
+    for j, sides in here.examples.items():
+        assert [len(side) for side in sides] == [min(model.cluster_sizes_[j], 5)] * 2
+        for side, other in zip(sides, there.examples[j], strict=True):
+            assert [(x.row, x.margin) for x in side] == [(x.row, x.margin) for x in other]
+            for example in side:
+                np.testing.assert_array_equal(example.values, rows[example.row])
 
 
 def test_a_block_of_cluster_zero_alone_is_written(tmp_path):

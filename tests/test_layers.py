@@ -21,6 +21,7 @@ OWNERS = {
     "threadpoolctl": {"engine"},
     "matplotlib": {"report"},
     "click": {"cli"},
+    "jinja2": {"report"},
     "pyarrow": {"sources"},
 }
 # The two entry points import what they show; pytest runs the examples in docstrings.

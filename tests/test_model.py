@@ -105,6 +105,7 @@ def test_what_is_on_disk(saved, fitted):
     assert described["params"]["n_clusters"] == 3
     assert described["fitted"]["history_"] == fitted.history_
     assert {"numpy", "python", "daskcluster"} <= set(described["versions"])
+    assert {"system", "processor", "cores", "memory"} == set(described["machine"])
     json.loads(Path(saved, "model.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -288,7 +289,7 @@ def test_missing_and_wrong_values(saved):
     file = saved / "model.json"
     sound = file.read_text()
     for path in paths(json.loads(sound)):
-        if path[0] in ("versions", "created", "estimator", "about"):
+        if path[0] in ("versions", "machine", "created", "estimator", "about"):
             continue
         description = json.loads(sound)
         del at(description, path[:-1])[path[-1]]

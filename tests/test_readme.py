@@ -23,6 +23,7 @@ README = Path(__file__).parent.parent / "README.md"
 # Of the sections whose commands are run one after the other in one folder.
 SECTIONS = (
     "Quick start", "Your own files", "Soft clusters", "Texts and tables", "Many models at once",
+    "A page to show",
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def folder(tmp_path, monkeypatch, rng):
 
 def test_its_commands_run(folder, capsys):
     commands = [line for heading in SECTIONS for line in _lines(heading)]
-    assert len(commands) == 5 + 3 + 3 + 6 + 2
+    assert len(commands) == 5 + 3 + 3 + 6 + 2 + 2
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"

@@ -17,11 +17,13 @@ from daskcluster.cli.show import (
     evaluate_lines,
     path_facts,
     predict_lines,
+    report_lines,
     table_lines,
 )
 from daskcluster.demo import run_demo
 from daskcluster.errors import DaskClusterError, InputError, Stopped
 from daskcluster.fit import load_model
+from daskcluster.report import write_report
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
@@ -125,6 +127,31 @@ def evaluate_(model: str, store: str, weights: str | None, output: Output) -> No
         sample_weight=load_array("--weights", weights, "weights"),
     )  # fmt: skip
     output.result(facts, evaluate_lines(facts))
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("out")
+@click.option("--store", help="Rows to show in place of those of the fit.")
+@WEIGHTS
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@printing
+@running
+def report(model: str, out: str, weights: str | None, output: Output, **options: Any) -> None:
+    """Write a page on MODEL, or on what `sweep` wrote, to OUT: one HTML file, for any browser.
+
+    Where the store of the fit is gone or was written again, the page is made without what needs its
+    rows, and says so.
+
+    \b
+    Example:
+      daskcluster report model model.html
+    """
+    facts = write_report(
+        model, out, progress=output.progress, **options,
+        sample_weight=load_array("--weights", weights, "weights"),
+    )  # fmt: skip
+    output.result(facts, report_lines(facts))
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:

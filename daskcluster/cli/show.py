@@ -191,6 +191,11 @@ def predict_lines(facts: dict[str, Any]) -> list[str]:
     return [f"{place}: {facts['n_rows']:,} labels", f"cluster sizes {sizes}"]
 
 
+def report_lines(facts: dict[str, Any]) -> list[str]:
+    head = f"{facts['out']}: a page of {facts['bytes'] / MIB:.1f} MiB on the {facts['kind']}"
+    return [f"{head}, {facts['seconds']:.2f} s", *facts["notes"]]
+
+
 def evaluate_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{'inertia':20}{facts['inertia']!r}"]
     if facts["objective"] is not None:

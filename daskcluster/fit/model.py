@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.engine.blas import blas_build
+from daskcluster.engine.machine import machine
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
 from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
@@ -112,6 +113,7 @@ def write_model(
         "about": about,
         "centers": {"file": name, "sha256": digest},
         "versions": versions() | {"blas": blas_build()} | _numba(),
+        "machine": machine(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(description, indent=1, allow_nan=False)

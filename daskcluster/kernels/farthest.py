@@ -51,7 +51,7 @@ class Farthest:
             return self._of_weighty(batch), None
         labels, _ = self.nearest.labels(batch.rows)
         pick = _candidates(*_distances(batch.rows, labels, self.centers), self.n_far)
-        pick = _first_of_each(batch.rows, pick, self.n_far)
+        pick = first_of_each(batch.rows, pick, self.n_far)
         if is_sparse(batch.rows):
             far = _farthest_sparse(batch, labels, self.centers, pick, self.n_far)
         else:
@@ -109,7 +109,7 @@ def _candidates(distances: Floats, slack: float, n_far: int) -> npt.NDArray[np.i
     return np.flatnonzero((distances >= cut * (1 - 1e-9) - slack) & (distances > 0))
 
 
-def _first_of_each(rows: Rows, pick: npt.NDArray[np.intp], n_far: int) -> npt.NDArray[np.intp]:
+def first_of_each(rows: Rows, pick: npt.NDArray[np.intp], n_far: int) -> npt.NDArray[np.intp]:
     """The first ``n_far`` of each value among the candidates: few values tie by millions."""
     if len(pick) <= 8 * n_far:
         return pick

@@ -66,7 +66,7 @@ def draw_centroids(
     _check_centroids(centers, sample_shape, sizes)
     shown, title = centers[:MAX_CENTROIDS], _title_of_centroids(len(centers))
     names = [f"cluster {j}: {count_of_rows(int(n))}" for j, n in enumerate(sizes[:MAX_CENTROIDS])]
-    if _is_image(sample_shape):
+    if is_image(sample_shape):
         return save(_image_grid(shown, sample_shape, names, title), path)
     return save(_centroid_map(shown, names, title), path)
 
@@ -85,7 +85,8 @@ def _check_centroids(
         raise InputError(f"{len(centers)} centroids, but sizes of the shape {np.shape(sizes)}")
 
 
-def _is_image(sample_shape: tuple[int, ...]) -> bool:
+def is_image(sample_shape: tuple[int, ...]) -> bool:
+    """Whether a sample of a shape can be shown as a picture."""
     return len(sample_shape) == 2 or (len(sample_shape) == 3 and sample_shape[2] in (1, 3, 4))
 
 
