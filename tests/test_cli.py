@@ -207,7 +207,16 @@ def test_progress_json(folder, tmp_path, capsys):
     events = [json.loads(line) for line in err.splitlines()]
     iterations = [event for event in events if event["event"] == "iteration"]
     assert [event["iteration"] for event in iterations] == list(range(1, facts["n_iter"] + 1))
-    assert [{k: v for k, v in e.items() if k != "event"} for e in iterations] == facts["history"]
+    for event, entry in zip(iterations, facts["history"], strict=True):
+        assert entry.items() <= event.items()
+        assert set(event) - set(entry) == {
+            "event", "rows", "pruned", "seconds", "bytes", "bytes_per_second",
+            "seconds_left_at_most",
+        }  # fmt: skip
+        assert event["rows"] == 110
+        assert 0 <= event["pruned"] <= 1
+    passes = [event["pass"] for event in events if event["event"] == "pass"]
+    assert passes == ["k-means++ 1", "k-means++ 2", "k-means++ 3"][: len(passes)] != []
 
 
 @pytest.mark.parametrize("how", [[], ["--quiet"], ["--progress", "none"], ["--progress", "auto"]])

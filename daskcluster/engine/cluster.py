@@ -3,7 +3,7 @@
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, wait
@@ -122,7 +122,7 @@ class ClusterBackend:
         pending: dict[Future, _Attempt] = {}
         try:
             todo = self._assign(cut, only)
-            step = self._ship(_Pass(work, job, type(job).__name__.lower(), len(todo)))
+            step = self._ship(_Pass(work, job, key_prefix(tally.title), len(todo)))
             large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
             take = self._through_a_tree if large else self._straight
             while todo or pending:
@@ -340,6 +340,18 @@ class ClusterBackend:
             workers=sorted(self._members.threads), allow_other_workers=True, pure=False,
         )  # fmt: skip
         return step
+
+
+def key_prefix(title: str) -> str:
+    """A pass's title as the dashboard's name of its tasks: one for all iterations.
+
+    Examples
+    --------
+    >>> key_prefix("iteration 12 of 3 models"), key_prefix("k-means++ draw")
+    ('iteration', 'kmeans++_draw')
+    """
+    words = takewhile(lambda word: not word[0].isdigit(), title.replace("-", "").split())
+    return "_".join(words)
 
 
 def _array_bytes(value: Any) -> int:

@@ -113,7 +113,11 @@ def _initial(shared: Shared, options: Options, page: Page) -> Asking[Floats]:
     k, key = options.n_clusters, (options.seed, options.restart)
     if options.init == "refined":
         unit = options.metric == "cosine"
-        return (yield from refined_start(shared.data, k, key, unit=unit))
+        return (
+            yield from refined_start(
+                shared.data, k, key, unit=unit, progress=shared.session.progress
+            )
+        )
     rng = np.random.Generator(np.random.Philox(key=list(key)))
     if options.init == "random":
         return (yield from random_rows(shared.population, k, rng))

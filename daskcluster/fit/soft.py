@@ -118,7 +118,7 @@ def soften(
     grids = _grids(scale, run.centers, softness)
     while len(run.history) < max_iter and not run.converged:
         job = Soften(run.centers, softness, scale.frame, grids)
-        total = yield Ask(job, f"iteration {len(run.history) + 1}")
+        total = yield Ask(job, f"iteration {len(run.history) + 1}", told=False)
         new, _ = soft_centers(total, run.centers, grids, scale.frame)
         shift = _shift(new, run.centers, scale)
         run.history.append({
@@ -129,7 +129,7 @@ def soften(
         })  # fmt: skip
         run.converged = shift == 0 or shift < tol
         run.centers = new
-        session.progress.event("iteration", (about or {}) | run.history[-1])
+        session.iterated(session.last, run.history[-1], max_iter, about or {})
         if keep is not None:
             keep(run.to_state())
     return (yield from settle(scale, run, softness))
