@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         sweep,
     )
     from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
+    from daskcluster.engine import Workers
     from daskcluster.errors import (
         BudgetError,
         ClusterLost,
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
         ModelError,
         StoreError,
     )
-    from daskcluster.fit import KMeans, MiniBatchKMeans, SoftKMeans, fit_model, load_model
+    from daskcluster.fit import (
+        KMeans,
+        MiniBatchKMeans,
+        Plan,
+        SoftKMeans,
+        fit_model,
+        load_model,
+        plan,
+    )
     from daskcluster.metrics import contingency_matrix, gini_index, purity_score
     from daskcluster.store import Store, open_store
 
@@ -46,10 +55,12 @@ __all__ = [
     "KMeans",
     "MiniBatchKMeans",
     "ModelError",
+    "Plan",
     "SoftKMeans",
     "Store",
     "StoreError",
     "Sweep",
+    "Workers",
     "calinski_harabasz_score",
     "contingency_matrix",
     "convert_idx",
@@ -65,6 +76,7 @@ __all__ = [
     "open_labels",
     "open_responsibilities",
     "open_store",
+    "plan",
     "predict_labels",
     "predict_parquet",
     "predict_responsibilities",
@@ -85,7 +97,8 @@ _HOMES = {
         "BudgetError ClusterLost DaskClusterError EngineError "
         "InputError Interrupted ModelError StoreError"
     ),
-    "daskcluster.fit": "KMeans MiniBatchKMeans SoftKMeans fit_model load_model",
+    "daskcluster.engine": "Workers",
+    "daskcluster.fit": "KMeans MiniBatchKMeans Plan SoftKMeans fit_model load_model plan",
     "daskcluster.metrics": "contingency_matrix gini_index purity_score",
     "daskcluster.store": "Store open_store",
 }

@@ -355,7 +355,7 @@ def test_help(path, capsys):
 def test_the_commands_are_those_of_the_contract():
     assert {" ".join(path) for path, _ in all_commands()} == {
         "", "demo", "convert", "convert idx", "convert npy", "convert table", "convert text",
-        "info", "fit", "sweep", "predict", "evaluate",
+        "info", "fit", "sweep", "plan", "predict", "evaluate",
     }  # fmt: skip
 
 
@@ -363,7 +363,7 @@ def test_version(capsys):
     assert __version__ in run(capsys, "--version")[0]
 
 
-@pytest.mark.parametrize("name", ["plan", "report"])
+@pytest.mark.parametrize("name", ["report"])
 def test_what_comes_later_is_unknown(name, capsys):
     out, err = run(capsys, name, code=2)
     assert out == ""

@@ -44,6 +44,13 @@ class Output:
     as_json: bool
     progress: Progress
 
+    def note(self, kind: str, text: str) -> None:
+        """One fact before the work begins, where progress is shown."""
+        if isinstance(self.progress, TextLine):
+            click.echo(f"{kind}: {text}", err=True)
+        else:
+            self.progress.event(kind, {kind: text})
+
     def result(self, facts: dict[str, Any], lines: list[str]) -> None:
         """One JSON object, or lines for people, on stdout."""
         self.progress.close()

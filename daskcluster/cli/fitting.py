@@ -34,7 +34,7 @@ class Several(click.ParamType[Any]):
             self.fail(f"{value!r}: give numbers separated by commas, such as 5,10,20", param, ctx)
 
 
-_SHARED = (
+_SHAPING = (
     click.option("--soft", is_flag=True, help="Soft k-means: rows belong to clusters by degrees."),
     click.option(
         "--metric", type=click.Choice(("euclidean", "sqeuclidean", "cosine")),
@@ -63,6 +63,9 @@ _SHARED = (
     click.option(
         "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
     ),
+)  # fmt: skip
+_SHARED = (
+    *_SHAPING,
     click.option(
         "--time-budget", metavar="T",
         help="Stop with a checkpoint after T, such as 90s, 45m or 2h.",
@@ -71,9 +74,38 @@ _SHARED = (
 )  # fmt: skip
 
 
+_ONE_FIT = (
+    click.option(
+        "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
+    ),
+    click.option(
+        "--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1."
+    ),
+    click.option(
+        "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
+        help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
+    ),
+    click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random."),
+)  # fmt: skip
+
+
 def fitting(command: Command) -> Command:
     """Add the options that one fit and many have in common."""
-    for option in reversed(_SHARED):
+    return _with(_SHARED, command)
+
+
+def shaping(command: Command) -> Command:
+    """Those of them that say what is found, and in how much memory."""
+    return _with(_SHAPING, command)
+
+
+def one_fit(command: Command) -> Command:
+    """Add the options of a single fit."""
+    return _with(_ONE_FIT, command)
+
+
+def _with(options: tuple[Any, ...], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -81,15 +113,7 @@ def fitting(command: Command) -> Command:
 @click.command()
 @click.argument("store")
 @click.argument("model")
-@click.option(
-    "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
-)
-@click.option("--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1.")
-@click.option(
-    "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
-    help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
-)  # fmt: skip
-@click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
+@one_fit
 @fitting
 @RESUME
 @printing
@@ -98,9 +122,6 @@ def fit(
     store: str,
     model: str,
     output: Output,
-    init: str,
-    n_init: int | None,
-    seed: int | None,
     weights: str | None,
     overwrite: bool,
     resume: bool,
@@ -117,10 +138,8 @@ def fit(
       daskcluster fit mnist.zarr soft --k 10 --soft --beta 0.1 --max-iter 100
       daskcluster fit more.zarr again --k 10 --init model
     """
-    kind = _kind(options)
-    estimator = kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
     fitted = fit_model(
-        estimator, store, model, resume=resume, overwrite=overwrite, progress=output.progress,
+        estimator_of(options), store, model, resume=resume, overwrite=overwrite, progress=output.progress,
         sample_weight=load_array("--weights", weights, "weights"),
     )  # fmt: skip
     facts = fit_facts(fitted)
@@ -178,6 +197,13 @@ def sweep_(
     )  # fmt: skip
     facts = sweep_facts(found)
     output.result(facts, sweep_lines(facts, out))
+
+
+def estimator_of(options: dict[str, Any]) -> Any:
+    """What the options of a single fit describe."""
+    init, n_init, seed = (options.pop(name) for name in ("init", "n_init", "seed"))
+    kind = _kind(options)
+    return kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
 
 
 def _kind(options: dict[str, Any]) -> type[Any]:

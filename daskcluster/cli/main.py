@@ -11,6 +11,7 @@ from daskcluster.assess import evaluate, predict_labels, predict_parquet, predic
 from daskcluster.cli.common import RESUME, WEIGHTS, Output, load_array, printing
 from daskcluster.cli.converting import convert
 from daskcluster.cli.fitting import fit, sweep_
+from daskcluster.cli.planning import plan_
 from daskcluster.cli.running import running
 from daskcluster.cli.show import (
     demo_lines,
@@ -73,6 +74,7 @@ def info(path: str, output: Output) -> None:
 
 cli.add_command(fit)
 cli.add_command(sweep_)
+cli.add_command(plan_)
 
 
 @cli.command()

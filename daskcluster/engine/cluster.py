@@ -24,7 +24,14 @@ from daskcluster.engine.tasks import (
     run_partition,
 )
 from daskcluster.errors import ClusterLost, EngineError, InputError, Stopped
-from daskcluster.sizing import TASKS_PER_THREAD, Cut, Partition, partitions, within
+from daskcluster.sizing import (
+    TASKS_PER_THREAD,
+    Cut,
+    Partition,
+    partitions,
+    tasks_per_thread,
+    within,
+)
 
 MAX_ATTEMPTS = 5
 # Larger arguments would pass through the scheduler once a task; as a future they do once, but wait
@@ -97,9 +104,8 @@ class ClusterBackend:
         return self._members.memory_limit
 
     @property
-    def _tasks_per_thread(self) -> int:
-        """Threads of a worker share its tasks; one alone would only pay for each of them."""
-        return 1 if max(self._members.threads.values()) == 1 else TASKS_PER_THREAD
+    def tasks_per_thread(self) -> int:
+        return tasks_per_thread(max(self._members.threads.values()))
 
     def open(self, work: Work) -> None:
         self._members.wait(work, at_start=True)
@@ -297,7 +303,7 @@ class ClusterBackend:
     def _assign(self, cut: Cut, only: list[int] | None) -> list[_Attempt]:
         """Even runs of blocks, in the workers' order: with the same workers, the same owners."""
         threads = self._members.threads
-        per_thread = self._tasks_per_thread
+        per_thread = self.tasks_per_thread
         seats = [a for a in sorted(threads) for _ in range(per_thread * threads[a])]
         parts = partitions(cut, self.n_threads, per_thread)
         runs = [[part] for part in parts] if only is None else within(parts, only)

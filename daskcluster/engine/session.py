@@ -15,10 +15,11 @@ from daskcluster.engine.cluster import ClusterBackend
 from daskcluster.engine.progress import Pass, Progress, Silent, tell, tell_pass
 from daskcluster.engine.protocols import Reader, Reduction
 from daskcluster.engine.stopping import current_stop
+from daskcluster.engine.supposed import SupposedBackend, Workers
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
-from daskcluster.sizing import MOST_READ_AHEAD, Cut, coarser, read_ahead
+from daskcluster.sizing import MOST_READ_AHEAD, Cut, coarser, n_tasks, read_ahead
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,6 +103,16 @@ class Tally:
         return Pass(self.title, self._seen, self.rows_asked, self.bytes_decoded, seconds)
 
 
+def _backend(
+    reader: Reader, workers: Workers | None
+) -> ThreadBackend | ClusterBackend | SupposedBackend:
+    if workers is not None:
+        return SupposedBackend(workers)
+    client = None if reader.in_memory else active_client()
+    stop = current_stop()
+    return ThreadBackend(stop) if client is None else ClusterBackend(client, stop)
+
+
 class Session:
     """Maps reductions over all blocks: on the active Dask client, else on this process's threads.
 
@@ -115,6 +126,8 @@ class Session:
     memory_budget : int, default=0
         Bytes of decoded blocks that each process may keep; see `keep`.
     progress : Progress, optional
+    workers : Workers, optional
+        Of whom only the sizes are asked: nothing can be reduced.
     """
 
     def __init__(
@@ -125,10 +138,9 @@ class Session:
         *,
         memory_budget: int = 0,
         progress: Progress | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        client = None if reader.in_memory else active_client()
-        stop = current_stop()
-        self._backend = ThreadBackend(stop) if client is None else ClusterBackend(client, stop)
+        self._backend = _backend(reader, workers)
         self._work = Work(uuid.uuid4().hex[:12], reader, memory_budget)
         self.cut = cut
         self.data_bytes = data_bytes
@@ -203,6 +215,11 @@ class Session:
         """Bytes of memory of the smallest process."""
         return self._backend.memory_limit
 
+    @property
+    def n_tasks_a_pass(self) -> int:
+        """Tasks of one pass over all blocks."""
+        return n_tasks(len(self.cut), self.n_threads, self._backend.tasks_per_thread)
+
     def reduce(
         self,
         job: Reduction,
@@ -216,6 +233,7 @@ class Session:
         Progress is told of its end, of some blocks where ``told`` says so; False leaves it to an
         iteration to tell of its pass.
         """
+        assert not isinstance(self._backend, SupposedBackend)
         tally = Tally(job, title, self.cut.n_rows, self.progress)
         self._backend.run(self._work, job, self.cut, blocks, tally)
         self.n_tasks += tally.n_tasks

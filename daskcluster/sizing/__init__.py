@@ -14,6 +14,7 @@ from daskcluster.sizing.blocks import (
     SMALLEST_BLOCK_BYTES,
     SMALLEST_CUT,
     SPARSE_GRAIN,
+    TASK_SECONDS,
     TASKS_PER_THREAD,
     Block,
     Cut,
@@ -27,6 +28,7 @@ from daskcluster.sizing.blocks import (
     partitions,
     sparse_bytes,
     sparse_chunk_rows,
+    tasks_per_thread,
     within,
 )
 from daskcluster.sizing.grids import (
@@ -108,6 +110,7 @@ __all__ = [
     "SQUARE_GRID_BITS",
     "STATE_BYTES_PER_ROW",
     "TASKS_PER_THREAD",
+    "TASK_SECONDS",
     "WORKER_OVERHEAD",
     "Block",
     "Cut",
@@ -143,6 +146,7 @@ __all__ = [
     "square_grid",
     "start_bytes",
     "sum_grid",
+    "tasks_per_thread",
     "tile_rows",
     "within",
 ]
