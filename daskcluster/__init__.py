@@ -4,6 +4,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from daskcluster.settings import register
+
 if TYPE_CHECKING:
     from daskcluster.assess import (
         Sweep,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from daskcluster.store import Store, open_store
 
 __version__ = version("daskcluster")
+
+register()
 
 __all__ = [
     "BudgetError",

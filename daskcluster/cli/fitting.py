@@ -139,8 +139,8 @@ def fit(
       daskcluster fit more.zarr again --k 10 --init model
     """
     fitted = fit_model(
-        estimator_of(options), store, model, resume=resume, overwrite=overwrite, progress=output.progress,
-        sample_weight=load_array("--weights", weights, "weights"),
+        estimator_of(options), store, model, resume=resume, overwrite=overwrite,
+        progress=output.progress, sample_weight=load_array("--weights", weights, "weights"),
     )  # fmt: skip
     facts = fit_facts(fitted)
     output.result(facts, fit_lines(facts, model))

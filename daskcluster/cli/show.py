@@ -190,10 +190,12 @@ def plan_lines(facts: dict[str, Any]) -> list[str]:
         rows.append((name.replace("_", " "), many, passes, decoded, f"{part['seconds']:,.1f} s"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        f"{_many(facts['n_rows'], 'row')} of {facts['n_features']:,}, {facts['bytes'] / 1e6:,.1f} MB "
-        f"a pass; k={facts['n_clusters']}, init {facts['init']}, {_many(facts['n_init'], 'run')}",
+        f"{_many(facts['n_rows'], 'row')} of {facts['n_features']:,}, "
+        f"{facts['bytes'] / 1e6:,.1f} MB a pass; k={facts['n_clusters']}, init {facts['init']}, "
+        f"{_many(facts['n_init'], 'run')}",
         f"{_many(facts['workers'], 'process')}, {_many(facts['threads'], 'thread')}: "
-        f"{_many(facts['n_blocks'], 'block')}, {_many(facts['tasks_per_iteration'], 'task')} a pass",
+        f"{_many(facts['n_blocks'], 'block')}, "
+        f"{_many(facts['tasks_per_iteration'], 'task')} a pass",
         f"memory of each: at most {peak} of {limit} ({mib['needed']} to work, {mib['state']} of "
         f"state, {mib['budget']} kept)",
         *(

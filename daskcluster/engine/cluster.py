@@ -1,5 +1,6 @@
 """Workers of a Dask cluster: every block has an owner, and what is lost is done again."""
 
+import logging
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -32,6 +33,8 @@ from daskcluster.sizing import (
     tasks_per_thread,
     within,
 )
+
+_LOG = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
 # Larger arguments would pass through the scheduler once a task; as a future they do once, but wait
@@ -296,6 +299,10 @@ class ClusterBackend:
             ) from cause
         if not self._members.threads:
             self._members.wait(step.work)
+        _LOG.info(
+            "blocks %d to %d of %s are begun again, attempt %d: %r",
+            attempt.part.low, attempt.part.high, step.title, attempt.number + 1, cause,
+        )  # fmt: skip
         owners = sorted(self._members.threads)
         owner = owners[(attempt.part.low + attempt.number) % len(owners)]
         return _Attempt(attempt.part, owner, attempt.number + 1)

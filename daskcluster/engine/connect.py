@@ -18,7 +18,7 @@ from distributed.comm import resolve_address
 from daskcluster.engine.stopping import current_stop
 from daskcluster.errors import EngineError, InputError
 
-_LOG = logging.getLogger("daskcluster")
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager

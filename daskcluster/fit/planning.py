@@ -22,7 +22,7 @@ from daskcluster.fit.run import decided, share_out
 from daskcluster.fit.starting import Start, start
 from daskcluster.fit.trial import Cost, Trial, iterations, mean, some_blocks
 from daskcluster.kernels.sampling import Sample
-from daskcluster.sizing import TASK_SECONDS
+from daskcluster.sizing import IDLE_TASK_SECONDS
 from daskcluster.store import ZarrRows
 
 TRIED = 8  # iterations of a trial
@@ -136,7 +136,7 @@ def plan(
     with Session(data.reader, data.cut, data.nbytes, workers=workers) as whole:
         spending, at_once = share_out(whole, data, runs, estimator.memory_budget)
         sizes = _sizes(whole, data, options, spending, at_once)
-        costs = _timed(whole, data, runs[0], spending, TASK_SECONDS if workers else 0.0)
+        costs = _timed(whole, data, runs[0], spending, IDLE_TASK_SECONDS if workers else 0.0)
     estimates = _estimates(costs, data, options, at_once, holds_all=spending.holds_all)
     return Plan(**sizes, **estimates)
 

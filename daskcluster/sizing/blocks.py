@@ -18,7 +18,7 @@ LARGEST_CHUNK_ROWS = 1 << 19
 TASKS_PER_THREAD = 2
 # What a task that does nothing costs on a cluster, in turn with all others: measured on 2 to 64
 # workers by scripts/bench_scheduler.py, 6 to 11 ms.
-TASK_SECONDS = 0.008
+IDLE_TASK_SECONDS = 0.008
 # The fixed run of sparse rows that one product covers: few sums are made of it, and not too small.
 SPARSE_GRAIN = 4096
 
