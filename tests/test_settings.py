@@ -1,4 +1,4 @@
-"""Dask's configuration: defaults that are registered, variables of the environment, what is said."""
+"""Dask's configuration, its defaults and variables; what is said to loggers."""
 
 import logging
 import os

@@ -57,14 +57,10 @@ class Members:
         new = sorted(set(here) - self._opened - set(self._refused))
         if new:
             self._open(work, new)
-        before = self.threads
+        before = set(self.threads)
         self.threads = {a: n for a, n in here.items() if a in self._opened - self._silent}
-        for change, some, others in (
-            ("joins", self.threads, before),
-            ("leaves", before, self.threads),
-        ):
-            for address in sorted(set(some) - set(others)):
-                _LOG.info("worker %s %s the run", address, change)
+        for address in sorted(before ^ set(self.threads)):
+            _LOG.info("worker %s %s the run", address, "leaves" if address in before else "joins")
         limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
         self.memory_limit = min(limits, default=int(MEMORY_LIMIT))
         self._looked = time.monotonic()
