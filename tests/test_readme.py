@@ -52,8 +52,8 @@ def folder(tmp_path, monkeypatch, rng):
 
 
 def test_its_commands_run(folder, capsys):
-    commands = [line for block in _fenced("sh")[2:6] for line in block.splitlines() if line]
-    assert len(commands) == 5 + 3 + 6 + 2
+    commands = [line for block in _fenced("sh")[2:7] for line in block.splitlines() if line]
+    assert len(commands) == 5 + 3 + 6 + 2 + 1
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"
@@ -66,7 +66,7 @@ def test_its_commands_run(folder, capsys):
 def test_its_three_uses_run(folder):
     """Word for word, in a shell that has job control as a terminal's has."""
     convert = _fenced("sh")[2].splitlines()[0]
-    laptop, cluster, job, scripts = _fenced("sh")[6:]
+    laptop, cluster, job, scripts = _fenced("sh")[7:]
     batch, sbatch, ssh = scripts.splitlines()  # all three are run in test_batch.py
     assert "scripts/batch.sh " in batch
     assert sbatch.startswith("sbatch ")
@@ -80,6 +80,28 @@ def test_its_three_uses_run(folder):
     assert done.returncode == 0, done.stderr
     for model in ("model-5", "model-20", "model-12"):
         assert (folder / model / "model.json").exists()
+
+
+def test_its_completion_completes(folder):
+    """The line of the README in a shell: then what that would offer after some words."""
+    (line,) = re.findall(r"`(eval .*?)`", README.read_text())
+    offer = (
+        "COMPREPLY=(); COMP_WORDS=({}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ));"
+        '_daskcluster_completion daskcluster; echo "${{COMPREPLY[@]}}"'
+    )
+    words = ("daskcluster pl", "daskcluster fit m --init k-")
+    # The builtin works while the shell completes only.
+    begin = ["set -e", "compopt() { :; }", line]
+    script = "\n".join([*begin, *map(offer.format, words), "complete -p daskcluster"])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *offered, registered = done.stdout.splitlines()
+    assert offered == ["plan", "k-means++ k-means||"]
+    assert registered.endswith("_daskcluster_completion daskcluster")
 
 
 def test_both_commands_set_everything_up():

@@ -21,8 +21,11 @@ RESUME = click.option(
 )
 
 
+PATH = click.Path()
+"""A path or URL; shells complete it."""
+
 WEIGHTS = click.option(
-    "--weights", metavar="FILE.npy|ZARR", help="A row of weight w counts as w rows."
+    "--weights", type=PATH, metavar="FILE.npy|ZARR", help="A row of weight w counts as w rows."
 )
 
 

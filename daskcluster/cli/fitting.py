@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from daskcluster.assess import sweep
-from daskcluster.cli.common import RESUME, WEIGHTS, Output, load_array, printing
+from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
 from daskcluster.cli.running import running
 from daskcluster.cli.show import fit_facts, fit_lines, sweep_facts, sweep_lines
 from daskcluster.engine import parse_bytes
@@ -74,6 +75,12 @@ _SHARED = (
 )  # fmt: skip
 
 
+def _inits(context: Any, parameter: Any, incomplete: str) -> list[CompletionItem]:
+    """Names of ways to begin, and files."""
+    names = [CompletionItem(name) for name in INITS if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
 _ONE_FIT = (
     click.option(
         "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
@@ -83,6 +90,7 @@ _ONE_FIT = (
     ),
     click.option(
         "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
+        shell_complete=_inits,
         help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
     ),
     click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random."),
@@ -111,8 +119,8 @@ def _with(options: tuple[Any, ...], command: Command) -> Command:
 
 
 @click.command()
-@click.argument("store")
-@click.argument("model")
+@click.argument("store", type=PATH)
+@click.argument("model", type=PATH)
 @one_fit
 @fitting
 @RESUME
@@ -147,8 +155,8 @@ def fit(
 
 
 @click.command(name="sweep")
-@click.argument("store")
-@click.argument("out")
+@click.argument("store", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--k", "n_clusters", type=Several(int), required=True, help="Numbers of clusters, as 5,10,20."
 )

@@ -8,7 +8,7 @@ import click
 
 from daskcluster import __version__
 from daskcluster.assess import evaluate, predict_labels, predict_parquet, predict_responsibilities
-from daskcluster.cli.common import RESUME, WEIGHTS, Output, load_array, printing
+from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
 from daskcluster.cli.converting import convert
 from daskcluster.cli.fitting import fit, sweep_
 from daskcluster.cli.planning import plan_
@@ -44,7 +44,7 @@ cli.add_command(convert)
 
 
 @cli.command()
-@click.argument("folder", default="daskcluster-demo")
+@click.argument("folder", default="daskcluster-demo", type=PATH)
 @printing
 @running
 def demo(folder: str, output: Output) -> None:
@@ -59,7 +59,7 @@ def demo(folder: str, output: Output) -> None:
 
 
 @cli.command()
-@click.argument("path")
+@click.argument("path", type=PATH)
 @printing
 def info(path: str, output: Output) -> None:
     """Say what the store, model or labels at PATH are.
@@ -78,9 +78,9 @@ cli.add_command(plan_)
 
 
 @cli.command()
-@click.argument("model")
-@click.argument("store")
-@click.argument("out")
+@click.argument("model", type=PATH)
+@click.argument("store", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--proba", is_flag=True, help="Responsibilities of a soft model, not labels.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there of the same kind.")
 @RESUME
@@ -110,8 +110,8 @@ def predict(
 
 
 @cli.command(name="evaluate")
-@click.argument("model")
-@click.argument("store")
+@click.argument("model", type=PATH)
+@click.argument("store", type=PATH)
 @WEIGHTS
 @printing
 @running

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from daskcluster.cli.common import Output, load_array, printing
+from daskcluster.cli.common import PATH, Output, load_array, printing
 from daskcluster.cli.fitting import estimator_of, one_fit, shaping
 from daskcluster.cli.running import supposing
 from daskcluster.cli.show import plan_lines
@@ -13,7 +13,7 @@ from daskcluster.fit import plan
 
 
 @click.command(name="plan")
-@click.argument("store")
+@click.argument("store", type=PATH)
 @one_fit
 @shaping
 @printing

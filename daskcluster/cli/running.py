@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from daskcluster.cli.common import Output
+from daskcluster.cli.common import PATH, Output
 from daskcluster.engine import (
     Certificates,
     Stop,
@@ -30,10 +30,10 @@ _NAMES = (
 )  # fmt: skip
 _OPTIONS = (
     click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster at ADDRESS."),
-    click.option("--scheduler-file", metavar="FILE", help="The same, named by its scheduler file."),
-    click.option("--tls-ca-file", metavar="FILE", help="Whom to trust; needs the two below."),
-    click.option("--tls-cert", metavar="FILE", help="This client's certificate."),
-    click.option("--tls-key", metavar="FILE", help="The key of that certificate."),
+    click.option("--scheduler-file", type=PATH, metavar="FILE", help="The same, named by its scheduler file."),
+    click.option("--tls-ca-file", type=PATH, metavar="FILE", help="Whom to trust; needs the two below."),
+    click.option("--tls-cert", type=PATH, metavar="FILE", help="This client's certificate."),
+    click.option("--tls-key", type=PATH, metavar="FILE", help="The key of that certificate."),
     click.option(
         "--workers", type=click.IntRange(1),
         help="So many worker processes of this machine; without, all cores by threads.",

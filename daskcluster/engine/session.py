@@ -196,6 +196,11 @@ class Session:
         self._work = replace(self._work, budget=memory_budget, share=share)
 
     @property
+    def supposed(self) -> bool:
+        """Whether its workers need not be there, and can do nothing."""
+        return isinstance(self._backend, SupposedBackend)
+
+    @property
     def passes(self) -> float:
         """Passes over the data so far: bytes decoded / bytes of the data."""
         return self.bytes_decoded / self.data_bytes

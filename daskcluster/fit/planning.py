@@ -240,8 +240,10 @@ def _session(
     whole: Session, data: Dataset, spending: Spending, per_thread: int
 ) -> Iterator[tuple[Session, Dataset]]:
     """A session over some blocks for each thread that is there, which keeps its share of them."""
-    with data.session() as there:
-        n_threads = there.n_threads
+    n_threads = whole.n_threads
+    if whole.supposed:
+        with data.session() as here:
+            n_threads = here.n_threads
     some = some_blocks(data, whole.cut, per_thread * n_threads)
     with some.session() as session:
         kept = spending.rows * whole.n_processes * session.data_bytes / data.nbytes

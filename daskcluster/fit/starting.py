@@ -82,8 +82,8 @@ def _parallel(
     # The last pass weighs the candidates; what follows is not timed in whole.
     stage = trial.run(seeding, 5 * SECONDS, most=ROUNDS + 2)
     passes = [trial.over_all(timed) for timed in stage.passes]
-    missing = ROUNDS + 2 - len(passes)
-    cost = sum(passes, Cost()) + mean(passes[1:]) * (missing if not stage.ended else 0)
+    missing = 0 if stage.ended else ROUNDS + 2 - len(passes)
+    cost = sum(passes, Cost()) + mean(passes[1:] or [trial.read]) * missing
     among = 0.0 if stage.ended else _among(kept[-1].astype(shared.data.dtype), shared, k)
     return Start(cost + Cost(stage.driver), among, stage.value if stage.ended else centers)
 

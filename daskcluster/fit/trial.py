@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from daskcluster.engine import Asking, Session
+from daskcluster.engine.some import SomeBlocks
 from daskcluster.fit.checkpoint import NoTrail
 from daskcluster.fit.data import Dataset
 from daskcluster.fit.ledger import Ledger
 from daskcluster.fit.options import Options
-from daskcluster.fit.readers import SomeBlocks
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.sampling import Nothing, Sample
@@ -147,7 +147,7 @@ class Trial:
     def reading(self, cost: Cost) -> float:
         """The seconds of a pass over all that went by with reading."""
         whole = self.session.data_bytes * self._share
-        return self.read.seconds * min(cost.nbytes / whole, 1.0) if cost.nbytes else 0.0
+        return min(self.read.seconds * min(cost.nbytes / whole, 1.0), cost.seconds)
 
     def run(self, computation: Asking[Any], seconds: float, most: int | None = None) -> Stage:
         """A computation, to its end or until its next pass after some seconds or passes."""
