@@ -76,9 +76,9 @@ _SHARED = (
 
 
 def _inits(context: Any, parameter: Any, incomplete: str) -> list[CompletionItem]:
-    """Names of ways to begin, and files."""
+    """Names of ways to begin; files where none begins so: shells take either."""
     names = [CompletionItem(name) for name in INITS if name.startswith(incomplete)]
-    return [*names, CompletionItem(incomplete, type="file")]
+    return names or [CompletionItem(incomplete, type="file")]
 
 
 _ONE_FIT = (

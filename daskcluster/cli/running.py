@@ -30,8 +30,12 @@ _NAMES = (
 )  # fmt: skip
 _OPTIONS = (
     click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster at ADDRESS."),
-    click.option("--scheduler-file", type=PATH, metavar="FILE", help="The same, named by its scheduler file."),
-    click.option("--tls-ca-file", type=PATH, metavar="FILE", help="Whom to trust; needs the two below."),
+    click.option(
+        "--scheduler-file", type=PATH, metavar="FILE", help="The same, named by its scheduler file."
+    ),
+    click.option(
+        "--tls-ca-file", type=PATH, metavar="FILE", help="Whom to trust; needs the two below."
+    ),
     click.option("--tls-cert", type=PATH, metavar="FILE", help="This client's certificate."),
     click.option("--tls-key", type=PATH, metavar="FILE", help="The key of that certificate."),
     click.option(
