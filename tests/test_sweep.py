@@ -139,7 +139,7 @@ def test_a_small_memory_has_room_for_fewer(store, monkeypatch):
     data = store_dataset(store)
     with data.session() as session:
         assert run.share_out(session, data, runs, 0)[1] == 16
-        monkeypatch.setattr(Session, "memory_limit", 500 * 2**20)
+        monkeypatch.setattr(Session, "memory_limit", 775 * 2**20)
         assert 1 <= run.share_out(session, data, runs, 0)[1] < 16
 
 
