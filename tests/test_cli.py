@@ -297,6 +297,7 @@ def test_plan_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
         standardize=True, beta=2.0, metric="sqeuclidean", precision="float64",
     )  # fmt: skip
     assert given.pop("estimator").get_params() == expected.get_params()
+    assert isinstance(given.pop("progress"), Silent)
     assert given == {"X": "store", "workers": Workers(3)}
 
 

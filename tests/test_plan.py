@@ -18,6 +18,7 @@ from daskcluster import (
     convert_npy,
     plan,
 )
+from daskcluster.engine import Silent
 from daskcluster.fit import planning, run
 from daskcluster.fit.data import store_dataset
 from daskcluster.fit.trial import Cost, Timed, Trial, some_blocks
@@ -109,6 +110,17 @@ def test_workers_that_are_not_there(store):
 def test_on_the_workers_that_are_there(store, client):
     found = check(plan(plain(memory_budget=0, max_iter=3), store))
     assert (found.workers, found.threads, found.tasks_per_iteration) == (2, 2, 2)
+
+
+def test_the_trial_shows_its_rows(store):
+    titles = set()
+
+    class Watch(Silent):
+        def rows(self, title, done, total):
+            titles.add(title)
+
+    plan(plain(max_iter=2), store, progress=Watch())
+    assert {"trial, iteration 1", "trial, iteration 2"} <= titles
 
 
 def test_restarts_share_their_passes(store):

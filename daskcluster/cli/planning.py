@@ -32,7 +32,7 @@ def plan_(
       daskcluster plan mnist.zarr --k 1000 --workers 64 --memory-limit 4GB
     """
     found = plan(
-        estimator_of(options), store, workers=workers,
+        estimator_of(options), store, workers=workers, progress=output.progress,
         sample_weight=load_array("--weights", weights, "weights"),
     )  # fmt: skip
     facts = found.to_json()

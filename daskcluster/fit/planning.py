@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from daskcluster.engine import Session, Workers
+from daskcluster.engine import Progress, Session, Silent, Workers
 from daskcluster.engine.lazy import is_dask_array
+from daskcluster.engine.progress import Within
 from daskcluster.errors import InputError
 from daskcluster.fit.budget import Spending
 from daskcluster.fit.data import Dataset, array_dataset, is_array_like, view
@@ -94,6 +95,7 @@ def plan(
     *,
     sample_weight: Any = None,
     workers: Workers | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """Say what a fit would take, before anything is run; refuse what cannot fit.
 
@@ -109,6 +111,8 @@ def plan(
     sample_weight : array-like of shape (n_samples,), optional
     workers : Workers, optional
         Of a cluster that need not be there; blocks are timed on what is.
+    progress : Progress, optional
+        Told of the rows that are timed.
 
     Returns
     -------
@@ -136,7 +140,8 @@ def plan(
     with Session(data.reader, data.cut, data.nbytes, workers=workers) as whole:
         spending, at_once = share_out(whole, data, runs, estimator.memory_budget)
         sizes = _sizes(whole, data, options, spending, at_once)
-        costs = _timed(whole, data, runs[0], spending, IDLE_TASK_SECONDS if workers else 0.0)
+        tell = Within(progress or Silent(), "trial")
+        costs = _timed(whole, data, runs[0], spending, IDLE_TASK_SECONDS if workers else 0.0, tell)
     estimates = _estimates(costs, data, options, at_once, holds_all=spending.holds_all)
     return Plan(**sizes, **estimates)
 
@@ -220,10 +225,15 @@ class _Costs:
 
 
 def _timed(
-    whole: Session, data: Dataset, options: Options, spending: Spending, task_seconds: float
+    whole: Session,
+    data: Dataset,
+    options: Options,
+    spending: Spending,
+    task_seconds: float,
+    progress: Progress,
 ) -> _Costs:
     """Fit some blocks: first one a thread to see how long it takes, then as many as time allows."""
-    with _session(whole, data, spending, 1) as (session, some):
+    with _session(whole, data, spending, 1, progress) as (session, some):
         shared = Shared(session, some, some.scale(session), spending)
         trial = Trial(session, whole, task_seconds)
         drawn = start(trial, shared, data, replace(options, init="random"))
@@ -231,13 +241,13 @@ def _timed(
             stage = trial.run(iterations(shared, options, drawn.centers, 1), TRIAL_SECONDS)
     seconds = max(stage.named("iteration")[0].cost.seconds, 1e-4)
     per_thread = min(max(int(TRIAL_SECONDS / (2 * TRIED * seconds)), 1), BLOCKS_A_THREAD)
-    with _session(whole, data, spending, per_thread) as (session, some):
+    with _session(whole, data, spending, per_thread, progress) as (session, some):
         return _trial(Trial(session, whole, task_seconds), some, data, options, spending)
 
 
 @contextmanager
 def _session(
-    whole: Session, data: Dataset, spending: Spending, per_thread: int
+    whole: Session, data: Dataset, spending: Spending, per_thread: int, progress: Progress
 ) -> Iterator[tuple[Session, Dataset]]:
     """A session over some blocks for each thread that is there, which keeps its share of them."""
     n_threads = whole.n_threads
@@ -245,7 +255,7 @@ def _session(
         with data.session() as here:
             n_threads = here.n_threads
     some = some_blocks(data, whole.cut, per_thread * n_threads)
-    with some.session() as session:
+    with some.session(progress) as session:
         kept = spending.rows * whole.n_processes * session.data_bytes / data.nbytes
         session.keep(int(kept / session.n_processes))
         yield session, some
@@ -290,8 +300,8 @@ def _estimates(
         return Cost(n_groups * reading + alone, n_groups * cost.nbytes)
 
     def expected(n: int, cost: Cost) -> Expected:
-        nbytes = min(cost.nbytes, data.nbytes) if holds_all else cost.nbytes
-        return Expected(n, nbytes / data.nbytes, int(nbytes), cost.seconds)
+        nbytes = round(min(cost.nbytes, data.nbytes) if holds_all else cost.nbytes)
+        return Expected(n, nbytes / data.nbytes, nbytes, cost.seconds)
 
     seeding = costs.before + all_runs(costs.start.cost)
     seeding += Cost(options.n_init * costs.start.alone)
