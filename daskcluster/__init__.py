@@ -4,6 +4,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from daskcluster.settings import register
+
 if TYPE_CHECKING:
     from daskcluster.assess import (
         Sweep,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         sweep,
     )
     from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
+    from daskcluster.engine import Workers
     from daskcluster.errors import (
         BudgetError,
         ClusterLost,
@@ -30,12 +33,22 @@ if TYPE_CHECKING:
         ModelError,
         StoreError,
     )
-    from daskcluster.fit import KMeans, MiniBatchKMeans, SoftKMeans, fit_model, load_model
+    from daskcluster.fit import (
+        KMeans,
+        MiniBatchKMeans,
+        Plan,
+        SoftKMeans,
+        fit_model,
+        load_model,
+        plan,
+    )
     from daskcluster.metrics import contingency_matrix, gini_index, purity_score
     from daskcluster.report import write_report
     from daskcluster.store import Store, open_store
 
 __version__ = version("daskcluster")
+
+register()
 
 __all__ = [
     "BudgetError",
@@ -47,10 +60,12 @@ __all__ = [
     "KMeans",
     "MiniBatchKMeans",
     "ModelError",
+    "Plan",
     "SoftKMeans",
     "Store",
     "StoreError",
     "Sweep",
+    "Workers",
     "calinski_harabasz_score",
     "contingency_matrix",
     "convert_idx",
@@ -66,6 +81,7 @@ __all__ = [
     "open_labels",
     "open_responsibilities",
     "open_store",
+    "plan",
     "predict_labels",
     "predict_parquet",
     "predict_responsibilities",
@@ -87,7 +103,8 @@ _HOMES = {
         "BudgetError ClusterLost DaskClusterError EngineError "
         "InputError Interrupted ModelError StoreError"
     ),
-    "daskcluster.fit": "KMeans MiniBatchKMeans SoftKMeans fit_model load_model",
+    "daskcluster.engine": "Workers",
+    "daskcluster.fit": "KMeans MiniBatchKMeans Plan SoftKMeans fit_model load_model plan",
     "daskcluster.metrics": "contingency_matrix gini_index purity_score",
     "daskcluster.report": "write_report",
     "daskcluster.store": "Store open_store",

@@ -2,8 +2,7 @@
 
 A cluster of its own for each: the idle workers import the package and open the store; the others
 fit it. The peak is the kernel's (VmHWM), so nothing between two samples is missed. Beside it the
-account by addition: `daskcluster.sizing.fit_bytes`, or `soft_bytes`, the bound that is checked
-before a fit.
+account by addition: the bound that `daskcluster.plan` gives and a fit checks before it begins.
 """
 
 import argparse
@@ -16,20 +15,17 @@ import psutil
 from benchlib import arguments, data_files, emit, emit_run, scratch_folder
 from sklearn.exceptions import ConvergenceWarning
 
-from daskcluster import KMeans, SoftKMeans, open_store, predict_responsibilities
+from daskcluster import (
+    KMeans,
+    SoftKMeans,
+    Workers,
+    open_store,
+    plan,
+    predict_responsibilities,
+)
 from daskcluster.convert import convert_rows
 from daskcluster.engine import local_cluster, parse_bytes
 from daskcluster.fit.data import Dataset, store_dataset
-from daskcluster.sizing import (
-    SOFT_STATE_BYTES_PER_ROW,
-    STATE_BYTES_PER_ROW,
-    WORKER_OVERHEAD,
-    fit_bytes,
-    soft_bytes,
-    soft_rows,
-    sum_grid,
-    tile_rows,
-)
 from daskcluster.sources import open_source
 
 EXAMPLE = (
@@ -52,7 +48,7 @@ def parse() -> argparse.Namespace:
         max_iter={"type": int, "default": 5},
         memory_limit={"default": "auto", "help": "of each worker (default %(default)s)"},
         memory_budget={"default": "0", "help": "of decoded blocks (default %(default)s)"},
-        init={"choices": ("k-means++", "random"), "default": "k-means++"},
+        init={"choices": ("k-means++", "random", "refined", "k-means||"), "default": "k-means++"},
         seed={"type": int, "default": 0},
         soft={"action": "store_true", "help": "a soft fit, then `predict --proba` of it"},
     )
@@ -80,12 +76,10 @@ def idle_peaks(path: str, options: argparse.Namespace) -> list[int]:
         return sorted(client.run(open_and_measure, path).values())
 
 
-def fit_peaks(
-    path: str, options: argparse.Namespace, scratch: Path
-) -> tuple[list[int], KMeans | SoftKMeans]:
-    """Peaks of the workers of a fresh cluster that fitted the store."""
+def estimator(options: argparse.Namespace) -> KMeans | SoftKMeans:
+    """What is fitted."""
     kind = partial(SoftKMeans, beta=0.1) if options.soft else KMeans
-    model = kind(
+    return kind(
         options.k,
         init=options.init,
         n_init=1,
@@ -94,6 +88,13 @@ def fit_peaks(
         random_state=options.seed,
         memory_budget=options.memory_budget,
     )
+
+
+def fit_peaks(
+    path: str, options: argparse.Namespace, scratch: Path
+) -> tuple[list[int], KMeans | SoftKMeans]:
+    """Peaks of the workers of a fresh cluster that fitted the store."""
+    model = estimator(options)
     with local_cluster(options.workers, options.threads, options.memory_limit) as client:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -103,37 +104,16 @@ def fit_peaks(
         return sorted(client.run(peak_bytes).values()), model
 
 
-def soft_account(data: Dataset, options: argparse.Namespace) -> dict[str, int]:
-    """The same of a soft fit."""
-    rows = data.cut.rows_per_block
-    block = rows * (data.nbytes // data.n_rows)
+def account(path: str, options: argparse.Namespace) -> dict[str, int]:
+    """Bytes of one worker by addition: what `plan` says, and a fit checks."""
+    limit = None if options.memory_limit == "auto" else parse_bytes(options.memory_limit)
+    workers = Workers(options.workers, options.threads, limit)
+    found = plan(estimator(options), path, workers=workers)
     return {
-        "block_bytes": block,
-        "rows_per_tile": soft_rows(data.n_features, options.k),
-        "fixed_bytes": WORKER_OVERHEAD,
-        "fit_bytes": soft_bytes(rows, block, options.threads, data.n_features, options.k),
-        "state_bytes": SOFT_STATE_BYTES_PER_ROW * -(-data.n_rows // options.workers),
-        "budget_bytes": parse_bytes(options.memory_budget),
-    }
-
-
-def account(data: Dataset, options: argparse.Namespace) -> dict[str, int]:
-    """Bytes of one worker by addition, as a fit adds them."""
-    if options.soft:
-        return soft_account(data, options)
-    rows = data.cut.rows_per_block
-    block = rows * (data.nbytes // data.n_rows)
-    limbs = sum_grid(data.n_rows, data.dtype, 0).n_limbs
-    bound = fit_bytes(rows, block, options.threads, data.n_features, options.k, limbs)
-    tile = tile_rows(data.n_features, options.k)
-    return {
-        "block_bytes": block,
-        "rows_per_tile": tile,
-        "float32_tile_bytes": 4 * tile * data.n_features,
-        "fixed_bytes": WORKER_OVERHEAD,
-        "fit_bytes": bound,
-        "state_bytes": STATE_BYTES_PER_ROW * -(-data.n_rows // options.workers),
-        "budget_bytes": parse_bytes(options.memory_budget),
+        "fit_bytes": found.memory["needed"],
+        "state_bytes": found.memory["state"],
+        "budget_bytes": found.memory["budget"],
+        "bound_bytes": found.peak_memory,
     }
 
 
@@ -154,9 +134,9 @@ def report(data: Dataset, options: argparse.Namespace, scratch: Path) -> None:
         passes=round(model.passes_, 3),
         seconds=round(model.seconds_, 3),
     )
-    parts = account(data, options)
-    bound = parts["fit_bytes"] + parts["state_bytes"] + parts["budget_bytes"]
-    emit("account", **parts, bound_bytes=bound)
+    parts = account(path, options)
+    bound = parts["bound_bytes"]
+    emit("account", **parts)
     over = max(fitted) - min(idle)
     target = TARGET_BYTES + parts["state_bytes"]
     target = (SOFT_TARGET_BYTES if options.soft else target) + parts["budget_bytes"]
@@ -164,14 +144,14 @@ def report(data: Dataset, options: argparse.Namespace, scratch: Path) -> None:
         "idle_mb": _mb(min(idle)),
         "fit_mb": _mb(max(fitted)),
         "over_idle_mb": _mb(over),
-        "bound_over_idle_mb": _mb(bound),
+        "bound_mb": _mb(bound),
         "target_over_idle_mb": _mb(target),
     }
     emit("result", **facts)
     print(
         f"a worker peaks at {facts['fit_mb']:.0f} MB, {facts['over_idle_mb']:.0f} MB above an idle "
-        f"one (target {facts['target_over_idle_mb']:.0f}); the bound by addition is "
-        f"{facts['bound_over_idle_mb']:.0f} MB ({over / bound:.2f} of it used)"
+        f"one (target {facts['target_over_idle_mb']:.0f}); the bound by addition, an idle one "
+        f"included, is {facts['bound_mb']:.0f} MB ({max(fitted) / bound:.2f} of it used)"
     )
 
 

@@ -15,6 +15,8 @@ from idx_files import write_idx
 
 from daskcluster import (
     KMeans,
+    SoftKMeans,
+    Workers,
     __version__,
     convert_idx,
     load_model,
@@ -207,7 +209,107 @@ def test_progress_json(folder, tmp_path, capsys):
     events = [json.loads(line) for line in err.splitlines()]
     iterations = [event for event in events if event["event"] == "iteration"]
     assert [event["iteration"] for event in iterations] == list(range(1, facts["n_iter"] + 1))
-    assert [{k: v for k, v in e.items() if k != "event"} for e in iterations] == facts["history"]
+    for event, entry in zip(iterations, facts["history"], strict=True):
+        assert entry.items() <= event.items()
+        assert set(event) - set(entry) == {
+            "event", "rows", "pruned", "seconds", "bytes", "bytes_per_second",
+            "seconds_left_at_most",
+        }  # fmt: skip
+        assert event["rows"] == 110
+        assert 0 <= event["pruned"] <= 1
+    passes = [event["pass"] for event in events if event["event"] == "pass"]
+    assert [name for name in passes if name != "labels"] == [f"k-means++ {i}" for i in (1, 2, 3)]
+
+
+def test_progress_json_of_what_does_not_iterate(folder, tmp_path, capsys):
+    """Each pass has its line, however the rows come."""
+    for arguments, passes in (
+        (["convert", "idx", folder / "rows", tmp_path / "s"], ["convert", "moments"]),
+        (["predict", folder / "model", folder / "s", tmp_path / "o"], ["predict", "check"]),
+    ):
+        _, err = run(capsys, *arguments, "--progress", "json")
+        events = [json.loads(line) for line in err.splitlines()]
+        assert [(event["event"], event["pass"]) for event in events] == [
+            ("pass", name) for name in passes
+        ]
+        assert all(event["rows"] == 110 for event in events)
+        assert events[0]["bytes"] == 110 * 16_384
+        assert all(event["bytes_per_second"] > 0 for event in events)
+
+
+PLAN_KEYS = {
+    "n_rows", "n_features", "n_clusters", "bytes", "init", "n_init", "runs_at_once", "workers",
+    "threads", "n_blocks", "tasks_per_iteration", "memory_limit", "peak_memory", "memory",
+    "seeding", "first_iteration", "iteration", "labels", "expected", "most", "assumption", "timed",
+}  # fmt: skip
+
+
+def test_plan_starts_no_workers_and_writes_nothing(folder, capsys, monkeypatch):
+    monkeypatch.delattr("daskcluster.engine.connect.LocalCluster")
+    before = sorted(folder.rglob("*"))
+    workers = ("--workers", 8, "--threads-per-worker", 2, "--memory-limit", "4GB")
+    command = ("plan", folder / "s", "--k", 3, "--seed", 0, "--max-iter", 5, *workers)
+    out, err = run(capsys, *command, "--json")
+    facts = strict_json(out)
+    assert err == ""
+    assert set(facts) == PLAN_KEYS
+    assert (facts["workers"], facts["threads"], facts["memory_limit"]) == (8, 16, 4 * 10**9)
+    assert facts["most"]["iterations"] == 5
+    lines, err = run(capsys, *command)
+    assert "expected: max_iter=5" in lines
+    assert "8 processes, 16 threads" in lines
+    assert err == ""
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_plan_refuses_what_cannot_fit_and_says_what_would(folder, capsys):
+    small = ("--workers", 2, "--memory-limit", "100MB")
+    out, err = run(capsys, "plan", folder / "s", "--k", 3, *small, code=2)
+    assert out == ""
+    assert "use fewer threads per worker, more workers" in err
+    _, err = run(capsys, "plan", folder / "s", "--k", 300, code=2)
+    assert "n_samples=110 should be >= n_clusters=300" in err
+
+
+def test_plan_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
+    planning, given = sys.modules["daskcluster.cli.planning"], {}
+    monkeypatch.setattr(planning, "plan_lines", lambda facts: [])
+
+    class Found:
+        def to_json(self):
+            return {}
+
+    def spy(estimator, X, **options):
+        given.update(options, X=X, estimator=estimator)
+        return Found()
+
+    np.save(tmp_path / "w.npy", np.arange(5))
+    monkeypatch.setattr(planning, "plan", spy)
+    run(
+        capsys, "plan", "store", "--k", 3, "--init", "random", "--n-init", 4, "--max-iter", 5,
+        "--tol", 0.25, "--seed", 6, "--memory-budget", "7MB", "--standardize", "--soft",
+        "--beta", 2, "--metric", "sqeuclidean", "--precision", "float64",
+        "--weights", tmp_path / "w.npy", "--workers", 3,
+    )  # fmt: skip
+    np.testing.assert_array_equal(given.pop("sample_weight"), np.arange(5))
+    expected = SoftKMeans(
+        3, init="random", n_init=4, max_iter=5, tol=0.25, random_state=6, memory_budget="7MB",
+        standardize=True, beta=2.0, metric="sqeuclidean", precision="float64",
+    )  # fmt: skip
+    assert given.pop("estimator").get_params() == expected.get_params()
+    assert isinstance(given.pop("progress"), Silent)
+    assert given == {"X": "store", "workers": Workers(3)}
+
+
+@pytest.mark.parametrize("progress", ["json", "none"])
+@pytest.mark.parametrize("link", ["http://127.0.0.1:8787/status", None])
+def test_the_link_of_a_dashboard(folder, tmp_path, capsys, monkeypatch, link, progress):
+    monkeypatch.setattr("daskcluster.cli.running.dashboard_link", lambda client: link)
+    fit = ["fit", folder / "s", tmp_path / "m", "--k", 2]
+    _, err = run(capsys, *fit, "--progress", progress)
+    told = [json.loads(line) for line in err.splitlines() if "dashboard" in line]
+    wanted = link is not None and progress == "json"
+    assert told == [{"event": "dashboard", "dashboard": link}] * wanted
 
 
 @pytest.mark.parametrize("how", [[], ["--quiet"], ["--progress", "none"], ["--progress", "auto"]])
@@ -346,7 +448,7 @@ def test_help(path, capsys):
 def test_the_commands_are_those_of_the_contract():
     assert {" ".join(path) for path, _ in all_commands()} == {
         "", "demo", "convert", "convert idx", "convert npy", "convert table", "convert text",
-        "info", "fit", "sweep", "predict", "evaluate", "report",
+        "info", "fit", "sweep", "plan", "predict", "evaluate", "report",
     }  # fmt: skip
 
 
@@ -354,9 +456,8 @@ def test_version(capsys):
     assert __version__ in run(capsys, "--version")[0]
 
 
-@pytest.mark.parametrize("name", ["plan"])
-def test_what_comes_later_is_unknown(name, capsys):
-    out, err = run(capsys, name, code=2)
+def test_what_is_no_command(capsys):
+    out, err = run(capsys, "cluster", code=2)
     assert out == ""
     assert re.search("[Nn]o such command", err)
 

@@ -95,6 +95,17 @@ def test_blocks_keep_their_owners(client, padding):
     assert len({worker for worker, _ in first.values()}) == 2
 
 
+def _prefixes(dask_scheduler):
+    return set(dask_scheduler.task_prefixes)
+
+
+def test_the_dashboard_names_tasks_by_their_pass(client):
+    with session() as run:
+        run.reduce(Owner(), "k-means++ 12 of 3 models")
+        run.reduce(Owner(), "own rows")
+    assert {"kmeans++", "own_rows"} <= client.run_on_scheduler(_prefixes)
+
+
 def test_named_blocks_go_to_their_owners(client):
     with session() as run:
         first = run.reduce(Owner(), "own")

@@ -13,7 +13,7 @@ import pytest
 import zarr
 from threadpoolctl import threadpool_info
 
-from daskcluster.engine import Session, TextLine, memory, parse_bytes, tasks
+from daskcluster.engine import Session, Silent, TextLine, memory, parse_bytes, tasks
 from daskcluster.engine.blas import OneBlasThread
 from daskcluster.engine.memory import MEMORY, ProcessMemory
 from daskcluster.errors import InputError
@@ -292,6 +292,46 @@ def test_the_text_of_progress_fits_where_it_goes(live, monkeypatch):
         assert told in stream.getvalue()
     else:
         assert stream.getvalue() == told + "\n"
+
+
+def test_a_live_line_has_the_rate_and_the_time_left(monkeypatch):
+    stream, now = io.StringIO(), iter(range(0, 1000, 50))
+    stream.isatty = lambda: True
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("daskcluster.engine.progress.time.monotonic", lambda: next(now))
+    line = TextLine(stream)
+    line.opened({"rows": 1000, "bytes": 4 * 10**9})
+    line.rows("iteration 2", 0, 1000)
+    line.event("iteration", {
+        "iteration": 2, "changed": 7, "rows": 1000, "pruned": 0.25, "seconds": 3.0, "bytes": 9,
+        "bytes_per_second": 2.5e8, "seconds_left_at_most": 300.0,
+    })  # fmt: skip
+    line.rows("iteration 3", 0, 1000)
+    line.rows("iteration 3", 500, 1000)
+    said = stream.getvalue().split("\r")[-1].rstrip()
+    assert said == (
+        "iteration 3: 500 of 1,000 rows, 40 MB/s, 50 s left"
+        " | iteration 2: changed 7, 25% pruned, 250 MB/s, at most 5 min left"
+    )
+
+
+def test_a_pass_says_what_it_took():
+    told = []
+
+    class Seen(Silent):
+        def passed(self, facts):
+            told.append(facts)
+
+    with session([], progress=Seen()) as run:
+        run.reduce(Sum(), "adding")
+        run.reduce(Sum(), "a part", [1, 2])
+        run.reduce(Sum(), "a told part", [1, 2], told=True)
+        run.reduce(Sum(), "untold", told=False)
+        assert run.last.title == "untold"
+    assert [(facts["pass"], facts["rows"]) for facts in told] == [
+        ("adding", 1000), ("a told part", 200),
+    ]  # fmt: skip
+    assert all(facts["pruned"] == 0 and facts["bytes"] > 0 for facts in told)
 
 
 def test_rows_opened_anew_are_read_anew():

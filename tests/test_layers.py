@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "daskcluster"
 ORDER = (
     "cli", "demo", "report", "assess", "fit", "seeding", "convert", "survey", "engine", "store",
-    "sources", "metrics", "kernels", "sizing", "files", "errors",
+    "sources", "metrics", "kernels", "sizing", "files", "settings", "errors",
 )  # fmt: skip
 OWNERS = {
     "zarr": {"store"},
@@ -16,7 +16,7 @@ OWNERS = {
     "google_crc32c": {"store"},
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
-    "dask": {"engine"},
+    "dask": {"engine", "settings"},
     "distributed": {"engine"},
     "threadpoolctl": {"engine"},
     "matplotlib": {"report"},

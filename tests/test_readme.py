@@ -23,6 +23,7 @@ README = Path(__file__).parent.parent / "README.md"
 # Of the sections whose commands are run one after the other in one folder.
 SECTIONS = (
     "Quick start", "Your own files", "Soft clusters", "Texts and tables", "Many models at once",
+    "Before a long fit",
     "A page to show",
 )  # fmt: skip
 
@@ -69,7 +70,7 @@ def folder(tmp_path, monkeypatch, rng):
 
 def test_its_commands_run(folder, capsys):
     commands = [line for heading in SECTIONS for line in _lines(heading)]
-    assert len(commands) == 5 + 3 + 3 + 6 + 2 + 2
+    assert len(commands) == 5 + 3 + 3 + 6 + 2 + 1 + 2
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "daskcluster"
@@ -100,6 +101,28 @@ def test_its_three_uses_run(folder):
     assert done.returncode == 0, done.stderr
     for model in ("model-5", "model-20", "model-12"):
         assert (folder / model / "model.json").exists()
+
+
+def test_its_completion_completes(folder):
+    """The line of the README in a shell: then what that would offer after some words."""
+    (line,) = re.findall(r"`(eval .*?)`", README.read_text())
+    offer = (
+        "COMPREPLY=(); COMP_WORDS=({}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ));"
+        '_daskcluster_completion daskcluster; echo "${{COMPREPLY[@]}}"'
+    )
+    words = ("daskcluster pl", "daskcluster fit m --init k-")
+    # The builtin works while the shell completes only.
+    begin = ["set -e", "compopt() { :; }", line]
+    script = "\n".join([*begin, *map(offer.format, words), "complete -p daskcluster"])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *offered, registered = done.stdout.splitlines()
+    assert offered == ["plan", "k-means++ k-means||"]
+    assert registered.endswith("_daskcluster_completion daskcluster")
 
 
 def test_both_commands_set_everything_up():

@@ -57,6 +57,19 @@ def blobs():
     return make_blobs(30_000, 6, centers=8, cluster_std=3.0, random_state=0)[0]
 
 
+def test_the_samples_show_how_far_they_are(blobs):
+    titles = []
+
+    class Watch(Silent):
+        def rows(self, title, done, total):
+            titles.append(title)
+
+    KMeans(8, init="refined", random_state=0, max_iter=1).fit(blobs, progress=Watch())
+    parts = dict.fromkeys(title.partition(",")[0] for title in titles if "," in title)
+    assert list(parts) == [*(f"start {i} of 4" for i in (1, 2, 3, 4)), "best start"]
+    assert {"start 1 of 4, k-means++ 8", "best start, iteration 1"} <= set(titles)
+
+
 @pytest.mark.parametrize("factor", [1000, 2.0**-40])
 def test_scaled_rows_give_scaled_centres(blobs, factor):
     wanted = KMeans(8, init="refined", random_state=0, max_iter=1).fit(blobs)

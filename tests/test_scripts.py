@@ -181,7 +181,7 @@ def test_measure_memory_of_a_soft_fit():
     options = ("--soft", "--k", 3, "--workers", 1, "--max-iter", 2, "--init", "random")
     events, last = run("measure_memory", *options)
     (result,), (account,) = events["result"], events["account"]
-    assert result["over_idle_mb"] * 1e6 < account["bound_bytes"]
+    assert result["fit_mb"] * 1e6 < account["bound_bytes"]
     assert "target 350" in last
 
 

@@ -393,7 +393,7 @@ def _write(build: Build, kind: _Prediction, progress: Progress | None) -> float:
         return 0.0
     with kind.data.session(progress) as session:
         session.recut(kind.cut)
-        session.reduce(WriteRows(kind.function, build, kind.name), "predict", missing)
+        session.reduce(WriteRows(kind.function, build, kind.name), "predict", missing, told=True)
         return session.passes
 
 

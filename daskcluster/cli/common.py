@@ -21,8 +21,11 @@ RESUME = click.option(
 )
 
 
+PATH = click.Path()
+"""A path or URL; shells complete it."""
+
 WEIGHTS = click.option(
-    "--weights", metavar="FILE.npy|ZARR", help="A row of weight w counts as w rows."
+    "--weights", type=PATH, metavar="FILE.npy|ZARR", help="A row of weight w counts as w rows."
 )
 
 
@@ -43,6 +46,13 @@ class Output:
 
     as_json: bool
     progress: Progress
+
+    def note(self, kind: str, text: str) -> None:
+        """One fact before the work begins, where progress is shown."""
+        if isinstance(self.progress, TextLine):
+            click.echo(f"{kind}: {text}", err=True)
+        else:
+            self.progress.event(kind, {kind: text})
 
     def result(self, facts: dict[str, Any], lines: list[str]) -> None:
         """One JSON object, or lines for people, on stdout."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from daskcluster.cli.common import RESUME, Output, printing
+from daskcluster.cli.common import PATH, RESUME, Output, printing
 from daskcluster.cli.running import running
 from daskcluster.cli.show import convert_lines, store_facts
 from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
@@ -25,7 +25,7 @@ def convert() -> None:
 
 def _converting(command: Any) -> Any:
     labels = click.option(
-        "--labels", metavar="FILE", help="True classes: an IDX or NPY file of integers."
+        "--labels", type=PATH, metavar="FILE", help="True classes: an IDX or NPY file of integers."
     )
     return _writing(labels(command))
 
@@ -47,8 +47,8 @@ def _writing(command: Any) -> Any:
 
 
 @convert.command()
-@click.argument("images")
-@click.argument("store")
+@click.argument("images", type=PATH)
+@click.argument("store", type=PATH)
 @_converting
 def idx(images: str, store: str, output: Output, **options: Any) -> None:
     """Convert the IDX file IMAGES, plain or gzipped, to STORE.
@@ -62,8 +62,8 @@ def idx(images: str, store: str, output: Output, **options: Any) -> None:
 
 
 @convert.command()
-@click.argument("rows")
-@click.argument("store")
+@click.argument("rows", type=PATH)
+@click.argument("store", type=PATH)
 @_converting
 def npy(rows: str, store: str, output: Output, **options: Any) -> None:
     """Convert the NPY file ROWS to STORE.
@@ -89,8 +89,8 @@ def _share(context: Any, parameter: Any, value: str | None) -> int | float | Non
 
 
 @convert.command()
-@click.argument("files", nargs=-1, required=True)
-@click.argument("store")
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.argument("store", type=PATH)
 @click.option("--columns", metavar="A,B", help="Features, in order; default all numeric ones.")
 @click.option("--label-column", metavar="C", help="True classes: integers or text.")
 @click.option("--id-column", metavar="C", help="Comes back with the labels of `predict`.")
@@ -114,8 +114,8 @@ def table(
 
 
 @convert.command()
-@click.argument("source")
-@click.argument("store")
+@click.argument("source", type=PATH)
+@click.argument("store", type=PATH)
 @click.option("--max-features", type=click.IntRange(1), help="Keep so many most frequent terms.")
 @click.option("--min-df", callback=_share, help="Least documents of a term: 2, or a share 0.01.")
 @click.option("--max-df", callback=_share, help="Most documents of a term: 1000, or a share 0.5.")
@@ -138,7 +138,9 @@ def table(
 @click.option("--text-field", help="Of JSON lines; default text.")
 @click.option("--label-field", help="Of JSON lines; default label.")
 @click.option("--subfolder", help="The folder within SOURCE that holds the categories.")
-@click.option("--like", metavar="STORE", help="By the terms and weights of another store of text.")
+@click.option(
+    "--like", type=PATH, metavar="STORE", help="By the terms and weights of another store of text."
+)
 @click.option("--dense", is_flag=True, help="Write zeros too: for small vocabularies.")
 @_writing
 def text(source: str, store: str, output: Output, **options: Any) -> None:

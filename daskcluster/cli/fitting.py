@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from daskcluster.assess import sweep
-from daskcluster.cli.common import RESUME, WEIGHTS, Output, load_array, printing
+from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
 from daskcluster.cli.running import running
 from daskcluster.cli.show import fit_facts, fit_lines, sweep_facts, sweep_lines
 from daskcluster.engine import parse_bytes
@@ -34,7 +35,7 @@ class Several(click.ParamType[Any]):
             self.fail(f"{value!r}: give numbers separated by commas, such as 5,10,20", param, ctx)
 
 
-_SHARED = (
+_SHAPING = (
     click.option("--soft", is_flag=True, help="Soft k-means: rows belong to clusters by degrees."),
     click.option(
         "--metric", type=click.Choice(("euclidean", "sqeuclidean", "cosine")),
@@ -63,6 +64,9 @@ _SHARED = (
     click.option(
         "--memory-budget", metavar="SIZE", help="Decoded blocks each process keeps; 0 for none."
     ),
+)  # fmt: skip
+_SHARED = (
+    *_SHAPING,
     click.option(
         "--time-budget", metavar="T",
         help="Stop with a checkpoint after T, such as 90s, 45m or 2h.",
@@ -71,25 +75,53 @@ _SHARED = (
 )  # fmt: skip
 
 
+def _inits(context: Any, parameter: Any, incomplete: str) -> list[CompletionItem]:
+    """Names of ways to begin; files where none begins so: shells take either."""
+    names = [CompletionItem(name) for name in INITS if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+_ONE_FIT = (
+    click.option(
+        "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
+    ),
+    click.option(
+        "--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1."
+    ),
+    click.option(
+        "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
+        shell_complete=_inits,
+        help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
+    ),
+    click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random."),
+)  # fmt: skip
+
+
 def fitting(command: Command) -> Command:
     """Add the options that one fit and many have in common."""
-    for option in reversed(_SHARED):
+    return _with(_SHARED, command)
+
+
+def shaping(command: Command) -> Command:
+    """Those of them that say what is found, and in how much memory."""
+    return _with(_SHAPING, command)
+
+
+def one_fit(command: Command) -> Command:
+    """Add the options of a single fit."""
+    return _with(_ONE_FIT, command)
+
+
+def _with(options: tuple[Any, ...], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
 
 @click.command()
-@click.argument("store")
-@click.argument("model")
-@click.option(
-    "--k", "n_clusters", type=click.IntRange(1), required=True, help="Number of clusters."
-)
-@click.option("--beta", type=float, help="With --soft: its stiffness, in 1 / distance; default 1.")
-@click.option(
-    "--init", default="auto", show_default=True, metavar="NAME|FILE.npy|MODEL",
-    help=f"{', '.join(INITS)}; or centres in a file, or those of a model.",
-)  # fmt: skip
-@click.option("--n-init", type=click.IntRange(1), help="Restarts; default 1, or 10 for random.")
+@click.argument("store", type=PATH)
+@click.argument("model", type=PATH)
+@one_fit
 @fitting
 @RESUME
 @printing
@@ -98,9 +130,6 @@ def fit(
     store: str,
     model: str,
     output: Output,
-    init: str,
-    n_init: int | None,
-    seed: int | None,
     weights: str | None,
     overwrite: bool,
     resume: bool,
@@ -117,19 +146,17 @@ def fit(
       daskcluster fit mnist.zarr soft --k 10 --soft --beta 0.1 --max-iter 100
       daskcluster fit more.zarr again --k 10 --init model
     """
-    kind = _kind(options)
-    estimator = kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
     fitted = fit_model(
-        estimator, store, model, resume=resume, overwrite=overwrite, progress=output.progress,
-        sample_weight=load_array("--weights", weights, "weights"),
+        estimator_of(options), store, model, resume=resume, overwrite=overwrite,
+        progress=output.progress, sample_weight=load_array("--weights", weights, "weights"),
     )  # fmt: skip
     facts = fit_facts(fitted)
     output.result(facts, fit_lines(facts, model))
 
 
 @click.command(name="sweep")
-@click.argument("store")
-@click.argument("out")
+@click.argument("store", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--k", "n_clusters", type=Several(int), required=True, help="Numbers of clusters, as 5,10,20."
 )
@@ -178,6 +205,13 @@ def sweep_(
     )  # fmt: skip
     facts = sweep_facts(found)
     output.result(facts, sweep_lines(facts, out))
+
+
+def estimator_of(options: dict[str, Any]) -> Any:
+    """What the options of a single fit describe."""
+    init, n_init, seed = (options.pop(name) for name in ("init", "n_init", "seed"))
+    kind = _kind(options)
+    return kind(init=_init(init), n_init=n_init or "auto", random_state=seed, **options)
 
 
 def _kind(options: dict[str, Any]) -> type[Any]:

@@ -8,9 +8,10 @@ import click
 
 from daskcluster import __version__
 from daskcluster.assess import evaluate, predict_labels, predict_parquet, predict_responsibilities
-from daskcluster.cli.common import RESUME, WEIGHTS, Output, load_array, printing
+from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
 from daskcluster.cli.converting import convert
 from daskcluster.cli.fitting import fit, sweep_
+from daskcluster.cli.planning import plan_
 from daskcluster.cli.running import running
 from daskcluster.cli.show import (
     demo_lines,
@@ -45,7 +46,7 @@ cli.add_command(convert)
 
 
 @cli.command()
-@click.argument("folder", default="daskcluster-demo")
+@click.argument("folder", default="daskcluster-demo", type=PATH)
 @printing
 @running
 def demo(folder: str, output: Output) -> None:
@@ -60,7 +61,7 @@ def demo(folder: str, output: Output) -> None:
 
 
 @cli.command()
-@click.argument("path")
+@click.argument("path", type=PATH)
 @printing
 def info(path: str, output: Output) -> None:
     """Say what the store, model or labels at PATH are.
@@ -75,12 +76,13 @@ def info(path: str, output: Output) -> None:
 
 cli.add_command(fit)
 cli.add_command(sweep_)
+cli.add_command(plan_)
 
 
 @cli.command()
-@click.argument("model")
-@click.argument("store")
-@click.argument("out")
+@click.argument("model", type=PATH)
+@click.argument("store", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--proba", is_flag=True, help="Responsibilities of a soft model, not labels.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there of the same kind.")
 @RESUME
@@ -110,8 +112,8 @@ def predict(
 
 
 @cli.command(name="evaluate")
-@click.argument("model")
-@click.argument("store")
+@click.argument("model", type=PATH)
+@click.argument("store", type=PATH)
 @WEIGHTS
 @printing
 @running

@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
+from daskcluster.cli.common import PATH, Output
 from daskcluster.engine import (
     Certificates,
     Stop,
+    Workers,
     connected,
+    dashboard_link,
     local_cluster,
     parse_bytes,
     parse_seconds,
@@ -21,12 +24,20 @@ from daskcluster.engine import (
 
 Command = Callable[..., Any]
 
+_NAMES = (
+    "scheduler", "scheduler_file", "tls_ca_file", "tls_cert", "tls_key", "workers",
+    "threads_per_worker", "memory_limit",
+)  # fmt: skip
 _OPTIONS = (
     click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster at ADDRESS."),
-    click.option("--scheduler-file", metavar="FILE", help="The same, named by its scheduler file."),
-    click.option("--tls-ca-file", metavar="FILE", help="Whom to trust; needs the two below."),
-    click.option("--tls-cert", metavar="FILE", help="This client's certificate."),
-    click.option("--tls-key", metavar="FILE", help="The key of that certificate."),
+    click.option(
+        "--scheduler-file", type=PATH, metavar="FILE", help="The same, named by its scheduler file."
+    ),
+    click.option(
+        "--tls-ca-file", type=PATH, metavar="FILE", help="Whom to trust; needs the two below."
+    ),
+    click.option("--tls-cert", type=PATH, metavar="FILE", help="This client's certificate."),
+    click.option("--tls-key", type=PATH, metavar="FILE", help="The key of that certificate."),
     click.option(
         "--workers", type=click.IntRange(1),
         help="So many worker processes of this machine; without, all cores by threads.",
@@ -42,17 +53,46 @@ def running(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, time_budget: str | None = None, **options: Any) -> Any:
         seconds = None if time_budget is None else parse_seconds(time_budget)
-        names = (
-            "scheduler", "scheduler_file", "tls_ca_file", "tls_cert", "tls_key", "workers",
-            "threads_per_worker", "memory_limit",
-        )  # fmt: skip
-        where = {name: options.pop(name) for name in names}
-        with stoppable(Stop(seconds)) as stop, _stopped_by_signals(stop), _cluster(**where):
+        where = {name: options.pop(name) for name in _NAMES}
+        with (
+            stoppable(Stop(seconds)) as stop,
+            _stopped_by_signals(stop),
+            _cluster(**where) as client,
+        ):
+            _say_where(client, options["output"])
             return command(*args, **options)
 
+    return _placed(wrapped)
+
+
+def supposing(command: Command) -> Command:
+    """Add the same options; the workers that they name are not started, but handed on."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        where = {name: options.pop(name) for name in _NAMES}
+        cluster, workers = _cluster(**where), None  # which begins when it is entered
+        if where["workers"] is not None:
+            limit = None if where["memory_limit"] is None else parse_bytes(where["memory_limit"])
+            workers = Workers(where["workers"], where["threads_per_worker"] or 1, limit)
+            cluster = nullcontext()
+        with stoppable(Stop()) as stop, _stopped_by_signals(stop), cluster as client:
+            _say_where(client, options["output"])
+            return command(*args, workers=workers, **options)
+
+    return _placed(wrapped)
+
+
+def _say_where(client: Any, output: Output) -> None:
+    """The link to the cluster's dashboard, where there is one."""
+    if (link := dashboard_link(client)) is not None:
+        output.note("dashboard", link)
+
+
+def _placed(command: Command) -> Command:
     for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+        command = option(command)
+    return command
 
 
 @contextmanager

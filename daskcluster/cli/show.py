@@ -176,6 +176,40 @@ def fit_lines(facts: dict[str, Any], model: str) -> list[str]:
     ]
 
 
+def plan_lines(facts: dict[str, Any]) -> list[str]:
+    """What a fit would take, as a table of its parts."""
+    mib = {name: f"{size / MIB:,.0f} MiB" for name, size in facts["memory"].items()}
+    peak, limit = (f"{facts[name] / MIB:,.0f} MiB" for name in ("peak_memory", "memory_limit"))
+    timed = facts["timed"]
+    rows = [("", "iterations", "passes", "decoded", "time")]
+    for name in ("seeding", "first_iteration", "iteration", "labels", "expected", "most"):
+        part = facts[name]
+        many = f"{part['iterations']:,}" if name in ("expected", "most") else ""
+        decoded = f"{part['bytes_decoded'] / 1e6:,.0f} MB"
+        passes = f"{part['passes']:,.1f}"
+        rows.append((name.replace("_", " "), many, passes, decoded, f"{part['seconds']:,.1f} s"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"{_many(facts['n_rows'], 'row')} of {facts['n_features']:,}, "
+        f"{facts['bytes'] / 1e6:,.1f} MB a pass; k={facts['n_clusters']}, init {facts['init']}, "
+        f"{_many(facts['n_init'], 'run')}",
+        f"{_many(facts['workers'], 'process')}, {_many(facts['threads'], 'thread')}: "
+        f"{_many(facts['n_blocks'], 'block')}, "
+        f"{_many(facts['tasks_per_iteration'], 'task')} a pass",
+        f"memory of each: at most {peak} of {limit} ({mib['needed']} to work, {mib['state']} of "
+        f"state, {mib['budget']} kept)",
+        *(
+            f"{row[0]:<{widths[0]}}" + "".join(
+                f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)
+            )
+            for row in rows
+        ),
+        f"expected: {facts['assumption']}",
+        f"told from {timed['rows']:,} rows on {_many(timed['threads'], 'thread')} in "
+        f"{timed['seconds']:.1f} s",
+    ]  # fmt: skip
+
+
 def _cost(facts: dict[str, Any]) -> str:
     inertia = f"inertia {facts['inertia']!r}"
     return inertia if facts["objective"] is None else f"objective {facts['objective']!r}, {inertia}"
@@ -255,4 +289,5 @@ def _plain(value: Any) -> str:
 
 
 def _many(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
+    many = "es" if word.endswith("s") else "s"
+    return f"{n:,} {word}{'' if n == 1 else many}"

@@ -1,6 +1,7 @@
 """Rows of any kind to a sealed store."""
 
 import os
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.lazy import flat, write_dask
+from daskcluster.engine.progress import Pass, tell_pass
 from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
@@ -283,14 +285,15 @@ def _write_rows(build: Build, rows: Rows, cut: Cut, progress: Progress | None) -
         return
     n_bytes = rows.n_rows * rows.n_features * np.dtype(rows.dtype).itemsize
     with Session(SourceReader(rows), cut, n_bytes, memory_budget=0, progress=progress) as session:
-        session.reduce(WriteRows(build, rows.path), "convert", missing)
+        session.reduce(WriteRows(build, rows.path), "convert", missing, told=True)
 
 
 def _write_forward(
     build: Build, rows: Rows, cut: Cut, missing: set[int], progress: Progress | None
 ) -> None:
     """One reader feeds the writers: a gzip stream has no second place to read from."""
-    stop = current_stop()
+    stop, began = current_stop(), time.perf_counter()
+    row_bytes = rows.n_features * np.dtype(rows.dtype).itemsize
     pending: set[Future[float]] = set()
     with ThreadPoolExecutor(_BLOCKS_IN_FLIGHT - 1) as pool:
         for index, block in enumerate(rows.blocks(cut.rows_per_block)):
@@ -304,6 +307,10 @@ def _write_forward(
             if progress is not None:
                 progress.rows("convert", start + len(block), cut.n_rows)
         _check(pending)
+    n_bytes = cut.n_rows * row_bytes
+    tell_pass(
+        progress, Pass("convert", cut.n_rows, cut.n_rows, n_bytes, time.perf_counter() - began)
+    )
 
 
 def _check(done: set[Future[float]]) -> None:

@@ -246,7 +246,7 @@ def _count(build: Build, documents: Any, options: TextOptions, progress: Progres
     if missing:
         # Bytes of documents are known when they are read: a pass is counted by documents.
         with Session(DocumentReader(documents), cut, cut.n_rows, progress=progress) as session:
-            session.reduce(CountParts(build, options), "count terms", missing)
+            session.reduce(CountParts(build, options), "count terms", missing, told=True)
     return len(cut)
 
 
@@ -291,7 +291,7 @@ def _write(build: Build, corpus: Corpus, options: TextOptions, progress: Progres
         reader = corpus.counts(build)
         with Session(reader, cut, corpus.nbytes, progress=progress) as session:
             job = WriteRows(build, options, corpus.idf, corpus.n_features, corpus.width)
-            session.reduce(job, "convert", missing)
+            session.reduce(job, "convert", missing, told=True)
 
 
 def _arrays(corpus: Corpus) -> tuple[ArraySpec, ...]:

@@ -1,9 +1,10 @@
 """Workers of a Dask cluster: every block has an owner, and what is lost is done again."""
 
+import logging
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, wait
@@ -24,7 +25,16 @@ from daskcluster.engine.tasks import (
     run_partition,
 )
 from daskcluster.errors import ClusterLost, EngineError, InputError, Stopped
-from daskcluster.sizing import TASKS_PER_THREAD, Cut, Partition, partitions, within
+from daskcluster.sizing import (
+    TASKS_PER_THREAD,
+    Cut,
+    Partition,
+    partitions,
+    tasks_per_thread,
+    within,
+)
+
+_LOG = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
 # Larger arguments would pass through the scheduler once a task; as a future they do once, but wait
@@ -97,9 +107,8 @@ class ClusterBackend:
         return self._members.memory_limit
 
     @property
-    def _tasks_per_thread(self) -> int:
-        """Threads of a worker share its tasks; one alone would only pay for each of them."""
-        return 1 if max(self._members.threads.values()) == 1 else TASKS_PER_THREAD
+    def tasks_per_thread(self) -> int:
+        return tasks_per_thread(max(self._members.threads.values()))
 
     def open(self, work: Work) -> None:
         self._members.wait(work, at_start=True)
@@ -122,7 +131,7 @@ class ClusterBackend:
         pending: dict[Future, _Attempt] = {}
         try:
             todo = self._assign(cut, only)
-            step = self._ship(_Pass(work, job, type(job).__name__.lower(), len(todo)))
+            step = self._ship(_Pass(work, job, key_prefix(tally.title), len(todo)))
             large = getattr(job, "partial_nbytes", 0) * len(todo) > STRAIGHT_BYTES
             take = self._through_a_tree if large else self._straight
             while todo or pending:
@@ -290,6 +299,10 @@ class ClusterBackend:
             ) from cause
         if not self._members.threads:
             self._members.wait(step.work)
+        _LOG.info(
+            "blocks %d to %d of %s are begun again, attempt %d: %r",
+            attempt.part.low, attempt.part.high, step.title, attempt.number + 1, cause,
+        )  # fmt: skip
         owners = sorted(self._members.threads)
         owner = owners[(attempt.part.low + attempt.number) % len(owners)]
         return _Attempt(attempt.part, owner, attempt.number + 1)
@@ -297,7 +310,7 @@ class ClusterBackend:
     def _assign(self, cut: Cut, only: list[int] | None) -> list[_Attempt]:
         """Even runs of blocks, in the workers' order: with the same workers, the same owners."""
         threads = self._members.threads
-        per_thread = self._tasks_per_thread
+        per_thread = self.tasks_per_thread
         seats = [a for a in sorted(threads) for _ in range(per_thread * threads[a])]
         parts = partitions(cut, self.n_threads, per_thread)
         runs = [[part] for part in parts] if only is None else within(parts, only)
@@ -340,6 +353,18 @@ class ClusterBackend:
             workers=sorted(self._members.threads), allow_other_workers=True, pure=False,
         )  # fmt: skip
         return step
+
+
+def key_prefix(title: str) -> str:
+    """A pass's title as the dashboard's name of its tasks: one for all iterations.
+
+    Examples
+    --------
+    >>> key_prefix("iteration 12 of 3 models"), key_prefix("k-means++ draw")
+    ('iteration', 'kmeans++_draw')
+    """
+    words = takewhile(lambda word: not word[0].isdigit(), title.replace("-", "").split())
+    return "_".join(words)
 
 
 def _array_bytes(value: Any) -> int:

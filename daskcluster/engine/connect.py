@@ -1,5 +1,6 @@
 """Ways to a Dask cluster: one of this machine, made for the occasion, or one that is there."""
 
+import importlib.util
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from distributed.comm import resolve_address
 from daskcluster.engine.stopping import current_stop
 from daskcluster.errors import EngineError, InputError
 
-_LOG = logging.getLogger("daskcluster")
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -82,6 +83,15 @@ class Certificates:
             tls_client_key=self.key,
             require_encryption=True,
         )
+
+
+def dashboard_link(client: Client | None) -> str | None:
+    """Where the cluster's dashboard is; None where it has none, as without bokeh."""
+    if client is None or not client.dashboard_link:
+        return None
+    # A scheduler without bokeh names its port all the same, where a page says what is missing.
+    there = client.run_on_scheduler(importlib.util.find_spec, "bokeh") is not None
+    return str(client.dashboard_link) if there else None
 
 
 @contextmanager

@@ -10,15 +10,13 @@ from distributed.comm import CommClosedError
 from distributed.system import MEMORY_LIMIT
 
 from daskcluster.engine.aside import aside, give_up
-from daskcluster.engine.settings import seconds
 from daskcluster.engine.stopping import Stop
 from daskcluster.engine.tasks import Work, WorkerFacts, close_here, versions, worker_facts
 from daskcluster.errors import ClusterLost, EngineError, InputError
+from daskcluster.settings import seconds
 
-_LOG = logging.getLogger("daskcluster")
+_LOG = logging.getLogger(__name__)
 
-NO_WORKER_SECONDS = 60.0
-SILENT_SECONDS = 20.0
 LOOK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 REMIND_SECONDS = 60.0
@@ -59,7 +57,10 @@ class Members:
         new = sorted(set(here) - self._opened - set(self._refused))
         if new:
             self._open(work, new)
+        before = set(self.threads)
         self.threads = {a: n for a, n in here.items() if a in self._opened - self._silent}
+        for address in sorted(before ^ set(self.threads)):
+            _LOG.info("worker %s %s the run", address, "leaves" if address in before else "joins")
         limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
         self.memory_limit = min(limits, default=int(MEMORY_LIMIT))
         self._looked = time.monotonic()
@@ -75,7 +76,7 @@ class Members:
         At the start, when workers may still be in a batch system's queue, for as long as it takes;
         later `ClusterLost` is raised after a while without one.
         """
-        limit = seconds("no-worker-timeout", NO_WORKER_SECONDS)
+        limit = seconds("no-worker-timeout")
         began = time.monotonic()
         reminded = -REMIND_SECONDS
         self.look(work)
@@ -109,7 +110,7 @@ class Members:
 
     def _ask(self) -> dict[str, Any]:
         """What the scheduler says of its workers, with a limit to waiting for its answer."""
-        deadline = time.monotonic() + seconds("no-worker-timeout", NO_WORKER_SECONDS)
+        deadline = time.monotonic() + seconds("no-worker-timeout")
 
         def check() -> None:
             self._stop.check()
@@ -135,7 +136,7 @@ class Members:
     def _listen(self, workers: dict[str, Any]) -> None:
         """Note whose heartbeats have stopped. Only this process's clock is used."""
         now = time.monotonic()
-        limit = seconds("silent-timeout", SILENT_SECONDS)
+        limit = seconds("silent-timeout")
         for address, worker in workers.items():
             beat = worker["last_seen"]
             if self._heard.get(address, (None, now))[0] != beat:

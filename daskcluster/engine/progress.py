@@ -4,20 +4,61 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 
 class Progress(Protocol):
-    """Told of work while it goes on; never asked for anything."""
+    """Told of work while it goes on; never asked for anything.
+
+    One that has a method ``opened(facts)`` is told of data before it is gone over: rows, bytes. One
+    that has a method ``passed(facts)`` is told of every pass that is no iteration.
+    """
 
     def rows(self, title: str, done: int, total: int) -> None:
         """``done`` of ``total`` rows of the pass called ``title`` are through."""
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
-        """Something ended: a pass, an iteration, a file."""
+        """Something ended: an iteration, with its pass and its entry in the history."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What going over rows once took."""
+
+    title: str
+    rows: int
+    """Gone over."""
+    compared: int
+    """Of these, rows that were not spared."""
+    bytes_decoded: int
+    seconds: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For progress."""
+        return {
+            "rows": self.rows,
+            "pruned": 1 - self.compared / self.rows if self.rows else 0.0,
+            "seconds": self.seconds,
+            "bytes": self.bytes_decoded,
+            "bytes_per_second": self.bytes_decoded / max(self.seconds, 1e-9),
+        }
+
+
+def tell_pass(progress: Progress | None, took: Pass) -> None:
+    """Tell of a pass that is no iteration."""
+    tell(progress, "passed", {"pass": took.title, **took.facts})
+
+
+def tell(progress: Progress | None, hook: str, facts: dict[str, Any]) -> None:
+    """Call what only some kinds of progress have."""
+    if (told := getattr(progress, hook, None)) is not None:
+        told(facts)
 
 
 class Silent:
@@ -41,11 +82,15 @@ class JsonLines:
     def event(self, kind: str, facts: dict[str, Any]) -> None:
         print(json.dumps({"event": kind, **facts}), file=self._stream, flush=True)
 
+    def passed(self, facts: dict[str, Any]) -> None:
+        self.event("pass", facts)
+
     def close(self) -> None: ...
 
 
 class TextLine:
-    """One line that is written over: rows and time left of the pass, and the last iteration.
+    """One line that is written over: rows, bytes a second and time left of the pass; the last
+    iteration.
 
     Where the stream is no terminal, a line an event and nothing else.
     """
@@ -57,6 +102,10 @@ class TextLine:
         self._began = self._shown = time.monotonic()
         self._last = ""
         self._width = 0
+        self._row_bytes = 0.0
+
+    def opened(self, facts: dict[str, Any]) -> None:
+        self._row_bytes = facts["bytes"] / max(facts["rows"], 1)
 
     def rows(self, title: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -65,16 +114,24 @@ class TextLine:
         if not self._live or (now - self._shown < 0.1 and done < total):
             return
         self._shown = now
-        left = (now - self._began) * (total - done) / max(done, 1)
-        self._write(f"{title}: {done:,} of {total:,} rows, {left:.0f} s left{self._last}")
+        took = now - self._began
+        rate = done * self._row_bytes / max(took, 1e-3)
+        told = [f"{done:,} of {total:,} rows", *([_rate(rate)] if rate else [])]
+        told.append(f"{_time(took * (total - done) / max(done, 1))} left")
+        self._write(f"{title}: {', '.join(told)}{self._last}")
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
-        told = ", ".join(f"{k} {_short(v)}" for k, v in facts.items() if k != kind)
-        self._last = f" | {kind} {facts.get(kind, '')}: {told}"
+        told = f"{kind} {facts.get(kind, '')}: {', '.join(_told(kind, facts))}"
+        self._last = f" | {told}"
         if self._live:
-            self._write(self._last[3:])
+            self._write(told)
         else:
-            print(self._last[3:], file=self._stream, flush=True)
+            print(told, file=self._stream, flush=True)
+
+    def passed(self, facts: dict[str, Any]) -> None:
+        if not self._live:
+            told = f"{facts['rows']:,} rows, {_time(facts['seconds'])}"
+            print(f"{facts['pass']}: {told}", file=self._stream, flush=True)
 
     def close(self) -> None:
         if self._width:
@@ -85,6 +142,46 @@ class TextLine:
         text = text[: shutil.get_terminal_size().columns - 1]
         print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)
         self._width = len(text)
+
+
+class Within:
+    """The rows of work that is a part of other work, under a title of its own."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress, self._title = progress, title
+
+    def rows(self, title: str, done: int, total: int) -> None:
+        self._progress.rows(f"{self._title}, {title}", done, total)
+
+    def event(self, kind: str, facts: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+# What a line has no room for: rows are all, seconds and bytes are in the rate.
+_UNTOLD = ("rows", "seconds", "bytes", "empty")
+
+
+def _told(kind: str, facts: dict[str, Any]) -> list[str]:
+    """Facts for people, in their order."""
+    plain = {k: v for k, v in facts.items() if k != kind and k not in _UNTOLD}
+    special: dict[str, Callable[[Any], str]] = {
+        "pruned": lambda share: f"{share:.0%} pruned",
+        "bytes_per_second": _rate,
+        "seconds_left_at_most": lambda seconds: f"at most {_time(seconds)} left",
+    }
+    return [special[k](v) if k in special else f"{k} {_short(v)}" for k, v in plain.items()]
+
+
+def _rate(bytes_per_second: float) -> str:
+    return f"{bytes_per_second / 1e6:,.0f} MB/s"
+
+
+def _time(seconds: float) -> str:
+    """Seconds, or minutes or hours of them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _short(value: Any) -> str:

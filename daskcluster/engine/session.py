@@ -1,6 +1,8 @@
 """A run over the blocks of one reader: reductions, passes counted, and the end of it all."""
 
+import logging
 import threading
+import time
 import uuid
 from dataclasses import replace
 from types import TracebackType
@@ -10,13 +12,16 @@ import dask.utils
 from distributed import Client, default_client
 
 from daskcluster.engine.cluster import ClusterBackend
-from daskcluster.engine.progress import Progress, Silent
+from daskcluster.engine.progress import Pass, Progress, Silent, tell, tell_pass
 from daskcluster.engine.protocols import Reader, Reduction
 from daskcluster.engine.stopping import current_stop
+from daskcluster.engine.supposed import SupposedBackend, Workers
 from daskcluster.engine.tasks import Outcome, Work
 from daskcluster.engine.threads import ThreadBackend
 from daskcluster.errors import InputError
-from daskcluster.sizing import MOST_READ_AHEAD, Cut, coarser, read_ahead
+from daskcluster.sizing import MOST_READ_AHEAD, Cut, coarser, n_tasks, read_ahead
+
+_LOG = logging.getLogger(__name__)
 
 
 def parse_bytes(size: str | int | float) -> int:
@@ -68,18 +73,21 @@ class Tally:
     """What a pass has come to: one partial, merged as outcomes arrive, and what they cost."""
 
     def __init__(self, job: Reduction, title: str, n_rows: int, progress: Progress) -> None:
-        self._job, self._title, self._n_rows, self._progress = job, title, n_rows, progress
+        self._job, self._n_rows, self._progress = job, n_rows, progress
         self._lock = threading.Lock()
         self._seen = 0
+        self._began = time.perf_counter()
+        self.title = title
         self.partial: Any = None
         self.bytes_decoded = 0
         self.n_tasks = 0
+        self.rows_asked = 0
 
     def rows(self, n_rows: int) -> None:
         """So many rows more are through; called from any thread."""
         with self._lock:
             self._seen += n_rows
-            self._progress.rows(self._title, self._seen, self._n_rows)
+            self._progress.rows(self.title, self._seen, self._n_rows)
 
     def take(self, outcome: Outcome) -> None:
         """Add an outcome; merging is exact, so the order does not matter."""
@@ -87,6 +95,22 @@ class Tally:
         self.partial = outcome.partial if first else self._job.merge(self.partial, outcome.partial)
         self.bytes_decoded += outcome.bytes_decoded
         self.n_tasks += outcome.n_tasks
+        self.rows_asked += outcome.rows_asked
+
+    def finish(self) -> Pass:
+        """What it took until now."""
+        seconds = time.perf_counter() - self._began
+        return Pass(self.title, self._seen, self.rows_asked, self.bytes_decoded, seconds)
+
+
+def _backend(
+    reader: Reader, workers: Workers | None
+) -> ThreadBackend | ClusterBackend | SupposedBackend:
+    if workers is not None:
+        return SupposedBackend(workers)
+    client = None if reader.in_memory else active_client()
+    stop = current_stop()
+    return ThreadBackend(stop) if client is None else ClusterBackend(client, stop)
 
 
 class Session:
@@ -102,6 +126,8 @@ class Session:
     memory_budget : int, default=0
         Bytes of decoded blocks that each process may keep; see `keep`.
     progress : Progress, optional
+    workers : Workers, optional
+        Of whom only the sizes are asked: nothing can be reduced.
     """
 
     def __init__(
@@ -112,16 +138,17 @@ class Session:
         *,
         memory_budget: int = 0,
         progress: Progress | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        client = None if reader.in_memory else active_client()
-        stop = current_stop()
-        self._backend = ThreadBackend(stop) if client is None else ClusterBackend(client, stop)
+        self._backend = _backend(reader, workers)
         self._work = Work(uuid.uuid4().hex[:12], reader, memory_budget)
         self.cut = cut
         self.data_bytes = data_bytes
         self.progress = progress or Silent()
         self.bytes_decoded = 0
         self.n_tasks = 0
+        self.last = Pass("", 0, 0, 0, 0.0)
+        """What the last reduction took."""
 
     def __enter__(self) -> Self:
         try:
@@ -130,6 +157,7 @@ class Session:
             self._close()
             raise
         self._read_ahead()
+        tell(self.progress, "opened", {"rows": self.cut.n_rows, "bytes": self.data_bytes})
         return self
 
     def _read_ahead(self) -> None:
@@ -168,6 +196,11 @@ class Session:
         self._work = replace(self._work, budget=memory_budget, share=share)
 
     @property
+    def supposed(self) -> bool:
+        """Whether its workers need not be there, and can do nothing."""
+        return isinstance(self._backend, SupposedBackend)
+
+    @property
     def passes(self) -> float:
         """Passes over the data so far: bytes decoded / bytes of the data."""
         return self.bytes_decoded / self.data_bytes
@@ -187,10 +220,38 @@ class Session:
         """Bytes of memory of the smallest process."""
         return self._backend.memory_limit
 
-    def reduce(self, job: Reduction, title: str, blocks: list[int] | None = None) -> Any:
-        """One pass over all blocks, or over those named: their partials, merged."""
+    @property
+    def n_tasks_a_pass(self) -> int:
+        """Tasks of one pass over all blocks."""
+        return n_tasks(len(self.cut), self.n_threads, self._backend.tasks_per_thread)
+
+    def reduce(
+        self,
+        job: Reduction,
+        title: str,
+        blocks: list[int] | None = None,
+        *,
+        told: bool | None = None,
+    ) -> Any:
+        """One pass over all blocks, or over those named: their partials, merged.
+
+        Progress is told of its end, of some blocks where ``told`` says so; False leaves it to an
+        iteration to tell of its pass.
+        """
+        assert not isinstance(self._backend, SupposedBackend)
         tally = Tally(job, title, self.cut.n_rows, self.progress)
         self._backend.run(self._work, job, self.cut, blocks, tally)
         self.n_tasks += tally.n_tasks
         self.bytes_decoded += tally.bytes_decoded
+        self.last = tally.finish()
+        if told or (told is None and blocks is None):
+            tell_pass(self.progress, self.last)
+        _LOG.debug("%s: %s", title, self.last.facts)
         return tally.partial
+
+    def iterated(self, took: Pass, entry: dict[str, Any], most: int, about: dict[str, Any]) -> None:
+        """Tell of an iteration of at most so many: its pass, its ``entry`` in the history."""
+        left = {"seconds_left_at_most": (most - entry["iteration"]) * took.seconds}
+        facts = about | entry | took.facts | left
+        self.progress.event("iteration", facts)
+        _LOG.info("iteration %d: %s", entry["iteration"], facts)

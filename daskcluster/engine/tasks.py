@@ -60,10 +60,15 @@ class Outcome:
     """The blocks it did not get to in its time."""
     bytes_decoded: int
     n_tasks: int = 1
+    rows_asked: int = 0
+    """Rows that were not spared."""
 
 
 class Taker(Protocol):
     """Takes the outcomes of a pass as they arrive."""
+
+    title: str
+    """Of the pass."""
 
     def rows(self, n_rows: int) -> None:
         """So many rows more are through; called from any thread."""
@@ -82,7 +87,7 @@ def run_partition(
     """Reduce the blocks of a partition to one partial, in order."""
     deadline = time.monotonic() + TASK_SECONDS
     reader = open_here(work)
-    partial, decoded, reached = None, 0, blocks.low
+    partial, decoded, asked, reached = None, 0, 0, blocks.low
 
     def ends() -> bool:
         return time.monotonic() > deadline or stops() or MEMORY.has_ended(work.run)
@@ -91,12 +96,13 @@ def run_partition(
         step, fresh = _step(work, job, one)
         partial = step if partial is None else job.merge(partial, step)
         decoded += fresh
+        asked += one.n_asked
         reached = one.block.index + 1
         if on_rows is not None:
             on_rows(one.block.stop - one.block.start)
     done = Partition(blocks.cut, blocks.low, reached)
     rest = (Partition(blocks.cut, reached, blocks.high),) if reached < blocks.high else ()
-    return Outcome(partial, (done,), rest, decoded)
+    return Outcome(partial, (done,), rest, decoded, rows_asked=asked)
 
 
 def merge_outcomes(job: Reduction, *outcomes: Outcome) -> Outcome:
@@ -107,6 +113,7 @@ def merge_outcomes(job: Reduction, *outcomes: Outcome) -> Outcome:
         sum((outcome.rest for outcome in outcomes), ()),
         sum(outcome.bytes_decoded for outcome in outcomes),
         sum(outcome.n_tasks for outcome in outcomes),
+        sum(outcome.rows_asked for outcome in outcomes),
     )
 
 
@@ -119,6 +126,12 @@ class _Coming:
     """What its step gets beside its rows."""
     rows: Future[tuple[Rows | None, int]]
     """With the bytes decoded for them."""
+    wanted: Any = None
+    """Which of the rows its step must see; None for all."""
+
+    @property
+    def n_asked(self) -> int:
+        return self.block.stop - self.block.start if self.wanted is None else len(self.wanted)
 
 
 def _step(work: Work, job: Reduction, coming: _Coming) -> tuple[Any, int]:
@@ -172,7 +185,8 @@ def _coming(work: Work, reader: Reader, job: Any, block: Block) -> _Coming:
     if not _spares(job):
         return _Coming(block, state, _rows(work, reader, block, None, whole=True))
     asked = job.ask(state)
-    return _Coming(block, asked, _rows(work, reader, block, asked.rows, whole=work.share >= 1))
+    rows = _rows(work, reader, block, asked.rows, whole=work.share >= 1)
+    return _Coming(block, asked, rows, asked.rows)
 
 
 def _rows(

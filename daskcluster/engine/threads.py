@@ -13,7 +13,7 @@ from distributed.system import MEMORY_LIMIT
 from daskcluster.engine.protocols import Reduction
 from daskcluster.engine.stopping import Stop
 from daskcluster.engine.tasks import Outcome, Taker, Work, close_here, run_partition, worker_facts
-from daskcluster.sizing import Cut, partitions, within
+from daskcluster.sizing import TASKS_PER_THREAD, Cut, partitions, within
 
 _IN_THIS_THREAD = ("synchronous", "sync", "single-threaded")
 
@@ -22,6 +22,7 @@ class ThreadBackend:
     """Runs partitions on threads of this process."""
 
     blocks_per_thread = 1
+    tasks_per_thread = TASKS_PER_THREAD
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop

@@ -14,7 +14,9 @@ T = TypeVar("T")
 class Reduces(Protocol):
     """A session, or what does its work for rows at hand."""
 
-    def reduce(self, job: Any, title: str, blocks: list[int] | None = None) -> Any:
+    def reduce(
+        self, job: Any, title: str, blocks: list[int] | None = None, *, told: bool | None = None
+    ) -> Any:
         """The partials of all blocks, or of those named, merged."""
 
 
@@ -26,6 +28,8 @@ class Ask:
     title: str
     blocks: list[int] | None = None
     """None for all."""
+    told: bool | None = None
+    """Whether progress is told of the pass by itself; see `Session.reduce`."""
 
 
 Asking = Generator[Ask, Any, T]
@@ -41,7 +45,7 @@ def alone(session: Reduces, computation: Asking[T]) -> T:
         except StopIteration as end:
             found: T = end.value
             return found
-        answer = session.reduce(ask.job, ask.title, ask.blocks)
+        answer = session.reduce(ask.job, ask.title, ask.blocks, told=ask.told)
 
 
 def in_turns(session: Session, computations: dict[int, Asking[T]]) -> dict[int, T]:
@@ -77,4 +81,4 @@ def _answer(session: Session, asks: dict[int, Ask], living: frozenset[int]) -> d
     first = next(iter(asks.values()))
     job = Together(tuple(ask.job for ask in asks.values()), tuple(asks), living)
     title = first.title if len(asks) == 1 else f"{first.title} of {len(asks)} models"
-    return dict(zip(asks, session.reduce(job, title, first.blocks), strict=True))
+    return dict(zip(asks, session.reduce(job, title, first.blocks, told=first.told), strict=True))

@@ -42,6 +42,17 @@ class Spending:
     """Whether a gap of each centre is kept of every row."""
     holds_all: bool
     """Whether no block need be read twice."""
+    needed: int
+    """Bytes that the process has at its peak beside what it keeps."""
+    state: int
+    """Bytes kept of its rows that are no part of the budget."""
+    budget: int
+    """Bytes that are: rows and what is kept of them for finer bounds."""
+
+    @property
+    def peak(self) -> int:
+        """The bound on the process's memory."""
+        return self.needed + self.state + self.budget
 
 
 def spend(
@@ -85,7 +96,7 @@ def spend(
     projected = projection_bytes(directions) if directions else 0
     pairs = 0 < kept.pairs <= left - projected and directions == most
     rows = budget - held * runs * (projected + kept.pairs * pairs)
-    return Spending(rows, directions, pairs, rows >= share * row_bytes)
+    return Spending(rows, directions, pairs, rows >= share * row_bytes, needed, state, budget)
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ def spend_on_blocks(
     size = None if asked is None else parse_bytes(asked)
     wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share * runs
     rows = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
-    return Spending(rows, 0, False, rows >= share * row_bytes)
+    return Spending(rows, 0, False, rows >= share * row_bytes, needed, state, rows)
 
 
 def leading_directions(

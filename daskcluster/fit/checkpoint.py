@@ -5,6 +5,7 @@ A *state* is a dict of dicts whose leaves are arrays and what JSON can hold.
 
 import io
 import json
+import logging
 import time
 import zipfile
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daskcluster.engine.settings import seconds
 from daskcluster.errors import DaskClusterError, ModelError, differences
 from daskcluster.files import sweep, write_atomically
+from daskcluster.settings import seconds
+
+_LOG = logging.getLogger(__name__)
 
 FILE = "checkpoint.npz"
 FORMAT = "daskcluster-checkpoint"
 FORMAT_VERSION = 1
-LEAST_SECONDS = 5.0
 # A large checkpoint on a slow disk is written less often: a 200th of the time at most.
 LARGEST_SHARE = 1 / 200
 
@@ -90,6 +92,8 @@ class Checkpoint:
             raise Finished
         if self._before is not None:
             refuse_other(self._before, about, f"the checkpoint in {self._path.parent}")
+        if self._state:
+            _LOG.info("going on from %s", self._path)
         self._about = about
         self._unwritten = True
         return self._state
@@ -118,9 +122,10 @@ class Checkpoint:
                 "the same command again with --resume; the checkpoint before, if any, is whole"
             ) from error
         now = time.monotonic()
-        interval = seconds("checkpoint-interval", LEAST_SECONDS)
+        interval = seconds("checkpoint-interval")
         self._due = now + (interval and max(interval, (now - began) / LARGEST_SHARE))
         self._unwritten = False
+        _LOG.debug("checkpoint of %d bytes in %.3f s: %s", len(content), now - began, self._path)
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -37,7 +37,7 @@ from daskcluster.sizing import (
 from daskcluster.store import Store, ZarrRows, open_rows, open_store, zarr_array
 from daskcluster.survey import Scale, scale_of, survey, survey_with
 
-_LOG = logging.getLogger("daskcluster")
+_LOG = logging.getLogger(__name__)
 
 # What is done to a feature of dense centres in an iteration, in comparisons of stored elements.
 WIDE_FEATURES = 60

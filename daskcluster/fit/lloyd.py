@@ -137,7 +137,7 @@ def lloyd(
     if sparse and not is_sparse(run.centers):
         run.centers = SparseRows.of(run.centers)
 
-    def assign(title: str) -> Asking[Any]:
+    def assign(title: str, told: bool | None = None) -> Asking[Any]:
         place = len(run.history) + 1
         job: Any
         if is_sparse(run.centers):
@@ -147,14 +147,15 @@ def lloyd(
                 dense_centers(run.centers), _dense(run.previous), place, scale.frame, grid,
                 bounded, basis, compiled, paired,
             )  # fmt: skip
-        change = yield Ask(job, title)
+        change = yield Ask(job, title, told=told)
         run.add(change)
         return change
 
     while len(run.history) < max_iter and not run.converged:
-        change = yield from assign(f"iteration {len(run.history) + 1}")
+        change = yield from assign(f"iteration {len(run.history) + 1}", told=False)
+        took = session.last
         yield from _advance(session, scale, run, change.changed, tol, unit=unit)
-        session.progress.event("iteration", (about or {}) | run.history[-1])
+        session.iterated(took, run.history[-1], max_iter, about or {})
         if keep is not None:
             keep(run.to_state())
     if not run.repeated:

@@ -4,12 +4,14 @@ Bradley and Fayyad, "Refining initial points for k-means clustering", ICML 1998;
 in the place of their many small ones, so that the larger one need only mend what the smaller did.
 """
 
-from dataclasses import replace
+import logging
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from daskcluster.engine import Ask, Asking, alone
+from daskcluster.engine import Ask, Asking, Progress, Silent, alone
+from daskcluster.engine.progress import Within
 from daskcluster.fit.data import Dataset, array_dataset
 from daskcluster.fit.inertia import inertia_of
 from daskcluster.fit.lloyd import Lloyd, Progression, lloyd
@@ -18,6 +20,8 @@ from daskcluster.kernels.rowmaps import unit_rows
 from daskcluster.kernels.sampling import Parts, Sample, gathered
 from daskcluster.seeding import Population, kmeans_plusplus
 from daskcluster.sizing import sample_rows
+
+_LOG = logging.getLogger(__name__)
 
 STARTS = 4  # solutions of the smaller sample of which the larger one chooses
 MOST_ITERATIONS = 300
@@ -30,7 +34,13 @@ def sample_of(data: Dataset, n_clusters: int, key: tuple[int, int]) -> Sample:
 
 
 def refined_start(
-    data: Dataset, n_clusters: int, key: tuple[int, int], sampled: Parts | None, *, unit: bool
+    data: Dataset,
+    n_clusters: int,
+    key: tuple[int, int],
+    sampled: Parts | None,
+    *,
+    unit: bool,
+    progress: Progress | None = None,
 ) -> Asking[Floats]:
     """Centres of a sample of the rows: one pass to gather it, and no other.
 
@@ -42,6 +52,8 @@ def refined_start(
         What `sample_of` found, where a pass has gone over it already.
     unit : bool
         Whether centres are of unit length.
+    progress : Progress, optional
+        Told of the rows of the samples.
 
     Returns
     -------
@@ -53,10 +65,11 @@ def refined_start(
     rows, weights = gathered(sampled)
     nested = np.sort(rng.choice(len(rows), few, replace=False, shuffle=False))
     small = _sample(data, rows[nested], None if weights is None else weights[nested])
-    starts = [_converged(small, None, n_clusters, rng, unit=unit).centers for _ in range(STARTS)]
+    found = _Converging(n_clusters, rng, unit, progress or Silent())
+    starts = [found.of(small, None, f"start {i + 1} of {STARTS}") for i in range(STARTS)]
     large = _sample(data, rows, weights)
     best = min(starts, key=lambda start: inertia_of(large, start))
-    return _converged(large, best, n_clusters, rng, unit=unit).centers
+    return found.of(large, best, "best start")
 
 
 def _drawn(
@@ -79,11 +92,36 @@ def _sample(data: Dataset, rows: Any, weights: Any) -> Dataset:
         return replace(sample, moments=sample.known_moments(session))
 
 
+@dataclass(frozen=True)
+class _Converging:
+    """Lloyd's algorithm on samples in memory."""
+
+    n_clusters: int
+    rng: np.random.Generator
+    unit: bool
+    progress: Progress
+
+    def of(self, data: Dataset, start: Floats | None, title: str) -> Floats:
+        """Centres of a sample, from k-means++ where there is no start."""
+        found = _converged(
+            data, start, self.n_clusters, self.rng,
+            unit=self.unit, progress=Within(self.progress, title),
+        )  # fmt: skip
+        _LOG.info("%s: %d rows, %d iterations", title, data.n_rows, found.n_iter)
+        return found.centers
+
+
 def _converged(
-    data: Dataset, start: Floats | None, n_clusters: int, rng: np.random.Generator, *, unit: bool
+    data: Dataset,
+    start: Floats | None,
+    n_clusters: int,
+    rng: np.random.Generator,
+    *,
+    unit: bool,
+    progress: Progress,
 ) -> Lloyd:
     """Lloyd's algorithm on a sample in memory, from k-means++ where there is no start."""
-    with data.session() as session:
+    with data.session(progress) as session:
         scale = data.scale(session)
         if start is None:
             population = Population(session.cut, data.weights)

@@ -116,8 +116,10 @@ def _initial(shared: Shared, options: Options, page: Page) -> Asking[Floats]:
     k, key = options.n_clusters, (options.seed, options.restart)
     if options.init == "refined":
         unit = options.metric == "cosine"
-        sampled = shared.sampled.pop(options.key, None)
-        return (yield from refined_start(shared.data, k, key, sampled, unit=unit))
+        sampled, progress = shared.sampled.pop(options.key, None), shared.session.progress
+        return (
+            yield from refined_start(shared.data, k, key, sampled, unit=unit, progress=progress)
+        )
     rng = np.random.Generator(np.random.Philox(key=list(key)))
     if options.init == "random":
         return (yield from random_rows(shared.population, k, rng))

@@ -1,5 +1,6 @@
 """One fit of open data: check the memory, survey, seed, iterate, keep the best."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ from daskcluster.fit.soft import SoftFit
 from daskcluster.kernels.sampling import Parts
 from daskcluster.sizing import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
+
+_LOG = logging.getLogger(__name__)
 
 _Share = Callable[[Session, Dataset, list[int], int | str | None, int], Spending]
 
@@ -108,6 +111,11 @@ def fit_all(
     trail = trail or NoTrail()
     with saved_at_the_end(trail), data.session(progress) as session:
         spending, at_once = share_out(session, data, runs, budget)
+        _LOG.info(
+            "%s: %d rows, %d runs, %d at a time, on %d processes of %d bytes, %d tasks a pass",
+            data.name, data.n_rows, len(runs), at_once, session.n_processes, session.memory_limit,
+            session.n_tasks_a_pass,
+        )  # fmt: skip
         scale, sampled = surveyed(session, data, runs[:at_once])
         whole = about(scale)
         ledger = Ledger(session, trail, trail.begin(whole))

@@ -127,7 +127,7 @@ def soften(
     """
     while len(run.history) < max_iter and not run.converged:
         job = energy_job(scale, run.centers, softness, "soft")
-        total = yield Ask(job, f"iteration {len(run.history) + 1}")
+        total = yield Ask(job, f"iteration {len(run.history) + 1}", told=False)
         new, _ = soft_centers(total, run.centers, job.grids, scale.frame)
         shift = _shift(new, run.centers, scale)
         run.history.append({
@@ -138,7 +138,7 @@ def soften(
         })  # fmt: skip
         run.converged = shift == 0 or shift < tol
         run.centers = new
-        session.progress.event("iteration", (about or {}) | run.history[-1])
+        session.iterated(session.last, run.history[-1], max_iter, about or {})
         if keep is not None:
             keep(run.to_state())
     return (yield from settle(scale, run, softness))

@@ -26,7 +26,7 @@ from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import INTEGER_BOUNDS
 
-_LOG = logging.getLogger("daskcluster")
+_LOG = logging.getLogger(__name__)
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8

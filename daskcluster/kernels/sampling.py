@@ -32,6 +32,29 @@ class Sample:
         return a + b
 
 
+@dataclass(frozen=True)
+class _None:
+    """What `Nothing` asks for."""
+
+    rows: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Reduction: reads and returns nothing, to see what that costs."""
+
+    state_kind = None
+
+    def ask(self, state: None) -> _None:
+        return _None(np.empty(0, dtype=np.intp))
+
+    def step(self, batch: None, asked: _None) -> tuple[int, None]:
+        return 0, None
+
+    def merge(self, a: int, b: int) -> int:
+        return 0
+
+
 def gathered(parts: Parts) -> tuple[Any, npt.NDArray[np.int64] | None]:
     """All rows in their order, and their weights."""
     ordered = sorted(parts, key=lambda part: part[0])

@@ -110,7 +110,9 @@ class _AtHand:
         self._batch = batch
         self._state: Any = None
 
-    def reduce(self, job: Any, title: str, blocks: list[int] | None = None) -> Any:
+    def reduce(
+        self, job: Any, title: str, blocks: list[int] | None = None, *, told: bool | None = None
+    ) -> Any:
         keeps = job.state_kind is not None
         partial, state = job.step(self._batch, self._state if keeps else None)
         self._state = state if keeps else self._state

@@ -8,6 +8,7 @@ blocks that one task goes through.
 from daskcluster.sizing.blocks import (
     BLOCKS_KEPT_APART,
     CHUNK_BYTES,
+    IDLE_TASK_SECONDS,
     LARGEST_BLOCK_BYTES,
     LARGEST_CHUNK_ROWS,
     MIB,
@@ -27,6 +28,7 @@ from daskcluster.sizing.blocks import (
     partitions,
     sparse_bytes,
     sparse_chunk_rows,
+    tasks_per_thread,
     within,
 )
 from daskcluster.sizing.grids import (
@@ -85,6 +87,7 @@ __all__ = [
     "FEWEST_PROJECTED",
     "FEWEST_ROWS",
     "GRID_BITS",
+    "IDLE_TASK_SECONDS",
     "INT64_SAFE_BITS",
     "INTEGER_BOUNDS",
     "LANES",
@@ -143,6 +146,7 @@ __all__ = [
     "square_grid",
     "start_bytes",
     "sum_grid",
+    "tasks_per_thread",
     "tile_rows",
     "within",
 ]

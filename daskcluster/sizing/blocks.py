@@ -16,6 +16,9 @@ SMALLEST_CUT = 16
 # Rows so narrow that a chunk would hold millions of them cost more beside it than in it.
 LARGEST_CHUNK_ROWS = 1 << 19
 TASKS_PER_THREAD = 2
+# What a task that does nothing costs on a cluster, in turn with all others: measured on 2 to 64
+# workers by scripts/bench_scheduler.py, 6 to 11 ms.
+IDLE_TASK_SECONDS = 0.008
 # The fixed run of sparse rows that one product covers: few sums are made of it, and not too small.
 SPARSE_GRAIN = 4096
 
@@ -135,6 +138,11 @@ def aligned(cut: Cut, rows: int, row_bytes: int) -> Cut:
 def n_tasks(n_blocks: int, n_threads: int, per_thread: int = TASKS_PER_THREAD) -> int:
     """Tasks of one iteration: a few a thread, never in proportion to the chunks."""
     return min(n_blocks, per_thread * n_threads)
+
+
+def tasks_per_thread(threads: int) -> int:
+    """Of a worker of so many: they share its tasks; one alone would only pay for each of them."""
+    return 1 if threads == 1 else TASKS_PER_THREAD
 
 
 def partitions(cut: Cut, n_threads: int, per_thread: int = TASKS_PER_THREAD) -> list[Partition]:
