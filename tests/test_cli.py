@@ -361,8 +361,9 @@ def test_failures(folder, tmp_path, capsys, monkeypatch):
 def test_ctrl_c_twice_during_an_iteration(folder, tmp_path, capsys, monkeypatch):
     """What the second Ctrl-C does, which waits for nothing."""
 
-    def interrupt(*args):
-        raise KeyboardInterrupt
+    def interrupt(progress, kind, facts):
+        if kind == "iteration":
+            raise KeyboardInterrupt
 
     fit = ["fit", folder / "s", tmp_path / "m", "--k", 2, "--progress", "json"]
     monkeypatch.setattr(JsonLines, "event", interrupt)

@@ -14,6 +14,15 @@ from daskcluster.sizing import tasks_per_thread
 class Workers:
     """Equal worker processes, here or anywhere.
 
+    Parameters
+    ----------
+    n : int
+        How many.
+    threads : int, default=1
+        Of each.
+    memory_limit : int, optional
+        Bytes of each; by default what a `LocalCluster` of this machine would give it.
+
     Examples
     --------
     >>> from daskcluster.engine import Workers
@@ -23,9 +32,7 @@ class Workers:
 
     n: int
     threads: int = 1
-    """Of each."""
     memory_limit: int | None = None
-    """Bytes of each; None for what a `LocalCluster` of this machine would give it."""
 
     def __post_init__(self) -> None:
         for name, value in (("workers", self.n), ("threads of a worker", self.threads)):

@@ -45,47 +45,88 @@ class Expected:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fit would take."""
+    """What a fit would take.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_clusters : int
+    bytes : int
+        Decoded, of one pass.
+    init : str
+        How initial centres will be found.
+    n_init : int
+        Restarts.
+    runs_at_once : int
+        Restarts that share their passes; the memory has no room for more.
+    workers, threads : int
+        Processes, and threads of all together.
+    n_blocks, tasks_per_iteration : int
+    memory_limit, peak_memory : int
+        Bytes of each worker: what it has, and the bound on what it needs, which `KMeans.fit` checks
+        before it begins.
+    memory : dict of str to int
+        What is in the bound, in bytes: needed by the work, state of the rows, and the budget of
+        kept rows.
+    seeding, first_iteration, iteration, labels : Expected
+        Passes, bytes_decoded and seconds of the stages: finding the initial centres, with what the
+        rows' scale takes; the iteration in which every row is compared with every centre; a later
+        one; the pass after the last.
+    expected, most : Expected
+        The whole fit with a number of iterations that is assumed, and with ``max_iter`` of them.
+    assumption : str
+        Where the number comes from.
+    timed : dict
+        What was timed for it: blocks, rows, threads, seconds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskcluster import KMeans, plan
+    >>> X = np.random.default_rng(0).integers(0, 255, (1000, 4), dtype="uint8")
+    >>> found = plan(KMeans(3, max_iter=5, random_state=0), X)
+    >>> found.bytes, found.most.iterations, found.peak_memory < found.memory_limit
+    (4000, 5, True)
+    """
 
     n_rows: int
     n_features: int
     n_clusters: int
     bytes: int
-    """Decoded, of one pass."""
     init: str
     n_init: int
     runs_at_once: int
-    """Restarts that share their passes; the memory has no room for more."""
     workers: int
     threads: int
-    """Of all workers together."""
     n_blocks: int
     tasks_per_iteration: int
     memory_limit: int
-    """Bytes of each worker."""
     peak_memory: int
-    """Bound on the bytes of each: what `KMeans.fit` checks before it begins."""
     memory: dict[str, int]
-    """What is in it: needed by the work, state of the rows, and the budget of kept rows."""
     seeding: Expected
-    """Without iterations: finding the initial centres, and what the rows' scale takes."""
     first_iteration: Expected
-    """In which every row is compared with every centre."""
     iteration: Expected
-    """A later one."""
     labels: Expected
-    """The pass after the last."""
     expected: Expected
-    """The whole fit with a number of iterations that is assumed."""
     most: Expected
-    """The whole fit with ``max_iter`` of them."""
     assumption: str
-    """Where the number comes from."""
     timed: dict[str, Any]
-    """What was timed for it: blocks, rows, threads, seconds."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """All of it as plain values, ready for JSON.
+
+        Returns
+        -------
+        dict
+
+        Examples
+        --------
+        >>> import json
+        >>> import numpy as np
+        >>> from daskcluster import KMeans, plan
+        >>> X = np.random.default_rng(0).random((1000, 4))
+        >>> "peak_memory" in json.loads(json.dumps(plan(KMeans(3, random_state=0), X).to_json()))
+        True
+        """
         return asdict(self)
 
 
