@@ -80,12 +80,15 @@ class JsonLines:
     def rows(self, title: str, done: int, total: int) -> None: ...
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
-        print(json.dumps({"event": kind, **facts}), file=self._stream, flush=True)
+        self._line({"event": kind, **facts})
 
     def passed(self, facts: dict[str, Any]) -> None:
-        self.event("pass", facts)
+        self._line({"event": "pass", **facts})
 
     def close(self) -> None: ...
+
+    def _line(self, facts: dict[str, Any]) -> None:
+        print(json.dumps(facts), file=self._stream, flush=True)
 
 
 class TextLine:
