@@ -26,6 +26,7 @@ from daskcluster.fit.options import (
 )
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
+from daskcluster.fit.stages import check_state
 from daskcluster.sizing import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
 
@@ -107,7 +108,8 @@ def fit_all(
         spending, at_once = share_out(session, data, runs, budget)
         scale = data.scale(session)
         whole = about(scale)
-        ledger = Ledger(session, trail, trail.begin(whole))
+        state = trail.begin(whole, partial(check_state, runs=runs, data=data, scale=scale))
+        ledger = Ledger(session, trail, state)
         found = run_all(Shared(session, data, scale, spending), runs, ledger, at_once)
         return [
             Fit(

@@ -1,0 +1,75 @@
+"""Bad input by the thousand in its short form, and what the long form (scripts/fuzz.py) found."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fuzzlib import limited
+from fuzztargets import TARGETS, Finding
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+CORPUS = sorted((Path(__file__).parent / "data" / "fuzz").glob("*.json"))
+SLOW = {"folder", "jsonl", "store", "cli"}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whatever_is_read_is_accepted_or_refused(name, tmp_path):
+    target = TARGETS[name]
+
+    @settings(
+        max_examples=8 if name in SLOW else 12, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.randoms(use_true_random=False))
+    def check(rng):
+        with limited(20):
+            target.check(target.draw(rng), tmp_path)
+
+    check()
+
+
+# The good case of the command line is the files that it is given.
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "cli"])
+def test_good_cases_are_accepted(name, tmp_path):
+    target = TARGETS[name]
+    for case in target.good[:2]:
+        assert target.check(case, tmp_path)[0] == "accepted"
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_what_was_found(path, tmp_path):
+    case = {name: text.encode("latin-1") for name, text in json.loads(path.read_text()).items()}
+    with limited(20):
+        assert TARGETS[path.stem.partition("-")[0]].check(case, tmp_path)[0] == "refused"
+
+
+def test_the_corpus_is_there():
+    assert len(CORPUS) >= 5
+
+
+class Careless(type(TARGETS["idx"])):
+    """A reader as it should not be."""
+
+    def __init__(self, read):
+        self.read = read
+
+
+def leaves(folder):
+    (folder / "left").write_text("over")
+
+
+def crashes(folder):
+    raise KeyError("rows")
+
+
+def swallows(folder):
+    bytearray(200 << 20)
+
+
+@pytest.mark.parametrize(
+    ("read", "word"), [(leaves, "left"), (crashes, "KeyError"), (swallows, "allocated")]
+)
+def test_what_should_not_happen_is_found(read, word, tmp_path):
+    with pytest.raises(Finding, match=word):
+        Careless(read).check({"rows": b"1"}, tmp_path)
