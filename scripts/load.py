@@ -34,7 +34,6 @@ from daskcluster.engine import Silent, local_cluster
 from daskcluster.sources import open_source
 
 EXAMPLE = "python scripts/load.py --part many --fits 1000 --seed 0"
-AT_ONCE = 8
 
 
 def parse() -> argparse.Namespace:
@@ -44,6 +43,7 @@ def parse() -> argparse.Namespace:
         EXAMPLE,
         part={"nargs": "+", "choices": PARTS, "default": list(PARTS)},
         seed={"type": int, "default": 0},
+        at_once={"type": int, "default": 8, "help": "fits at once (default %(default)s)"},
         rows={"type": int, "default": 60_000, "help": "of each of the eight, and of clusters"},
         fits={"type": int, "default": 1000, "help": "one after the other"},
         chunks={"type": int, "default": 100_000},
@@ -102,20 +102,19 @@ def digits(scratch: Path, n_rows: int) -> Store:
 
 
 def eight(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Eight fits of other seeds, all at once; each must be what it is alone."""
+    """Fits of other seeds, all at once; each must be what it is alone."""
+    n = options.at_once
     store = digits(scratch, options.rows)
-    alone = [fingerprint(store.path, options, seed) for seed in range(AT_ONCE)]
+    alone = [fingerprint(store.path, options, seed) for seed in range(n)]
     with local_cluster(2) as client:
         address = client.scheduler.address
         began = time.perf_counter()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            by_threads = list(
-                pool.map(lambda s: fingerprint(store.path, options, s), range(AT_ONCE))
-            )
+        with ThreadPoolExecutor(n) as pool:
+            by_threads = list(pool.map(lambda s: fingerprint(store.path, options, s), range(n)))
         threads = time.perf_counter() - began
-        jobs = [(address, store.path, options, seed) for seed in range(AT_ONCE)]
+        jobs = [(address, store.path, options, seed) for seed in range(n)]
         began = time.perf_counter()
-        with get_context("spawn").Pool(AT_ONCE) as pool:
+        with get_context("spawn").Pool(n) as pool:
             by_clients = pool.starmap(fingerprint_of_client, jobs)
         clients = time.perf_counter() - began
         workers = [
@@ -124,7 +123,7 @@ def eight(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     if not alone == by_threads == by_clients:
         raise SystemExit("fits at once differ from the same fits alone")
     return {
-        "fits": 2 * AT_ONCE, "threads_seconds": round(threads, 1),
+        "fits": 2 * n, "threads_seconds": round(threads, 1),
         "clients_seconds": round(clients, 1), "worker_mb": [_mb(n) for n in workers],
     }  # fmt: skip
 

@@ -1,8 +1,10 @@
 """Bad input by the thousand in its short form, and what the long form (scripts/fuzz.py) found."""
 
+import argparse
 import json
 from pathlib import Path
 
+import fuzz
 import pytest
 from fuzzlib import limited
 from fuzztargets import TARGETS, Finding
@@ -46,6 +48,20 @@ def test_what_was_found(path, tmp_path):
 
 def test_the_corpus_is_there():
     assert len(CORPUS) >= 5
+
+
+def test_a_process_that_dies_is_found(monkeypatch):
+    """Its case counts, and a process of its own goes on with the next one."""
+    ends = [{"event": "ends", "target": "idx", "largest": 7, "accepted": 5, "refused": 1}]
+    runs = iter([([], 3, -11), (ends, 9, 0)])
+    begun = []
+    monkeypatch.setattr(
+        fuzz, "child", lambda options, target, first: (begun.append(first), next(runs))[1]
+    )
+    options = argparse.Namespace(first=0, cases=10, keep=None, seed=0)
+    result = fuzz.run_apart(options, "idx")
+    assert begun == [0, 4]
+    assert (result["findings"], result["accepted"], result["largest_bytes"]) == (1, 5, 7)
 
 
 class Careless(type(TARGETS["idx"])):

@@ -27,11 +27,11 @@ _POSITIVE = number(math.ulp(0.0))
 _ANY_INTEGER = whole(-(2**63))
 
 _PARAMS = record(
+    {"n_clusters": whole(1), "init": text()},
+    # Where one is missing its default stands in: a later version may have added it.
     {
-        "n_clusters": whole(1), "init": text(), "max_iter": whole(1), "random_state": whole(),
-        "standardize": flag, "verbose": either(flag, _ANY_INTEGER),
-    },
-    {
+        "max_iter": whole(1), "random_state": whole(), "standardize": flag,
+        "verbose": either(flag, _ANY_INTEGER),
         "n_init": either(whole(1), one_of("auto")), "tol": number(0),
         "warm_start": flag, "memory_budget": maybe(either(whole(), text())),
         "algorithm": one_of(*ALGORITHMS), "precision": one_of(*PRECISIONS),
@@ -58,7 +58,7 @@ def check_model(description: dict[str, Any]) -> None:
     more = _MORE[description["estimator"]]
     # Before 0.5 a name said what was done.
     record(_fitted(*numbers) | more(*numbers), {"init_": text()})(fitted, "fitted")
-    if params["standardize"]:
+    if params.get("standardize"):
         # Rows are divided by the scale, so it is not 0.
         standards = {"mean_": items(number(), numbers[1]), "scale_": items(_POSITIVE, numbers[1])}
         record(standards)(fitted, "fitted")
