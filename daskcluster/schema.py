@@ -126,7 +126,10 @@ def items(inner: Check, length: int | None = None) -> Check:
         if not isinstance(value, list) or length not in (None, len(value)):
             raise _refused(value, place, "a list" if length is None else f"a list of {length}")
         for i, item in enumerate(value):
-            inner(item, f"{place}[{i}]")
+            try:
+                inner(item, place)
+            except ValueError:  # places are many, and only one is ever told
+                inner(item, f"{place}[{i}]")
 
     return check
 

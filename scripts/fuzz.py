@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchlib import arguments, emit, emit_run
-from fuzzlib import Case, Hung, bounded_space, limited
-from fuzztargets import TARGETS, Finding
+from fuzzing import TARGETS
+from fuzzing.changes import Case
+from fuzzing.guards import Hung, bounded_space, limited
+from fuzzing.target import Finding
 
 EXAMPLE = "python scripts/fuzz.py --target idx --cases 10000 --seed 1"
 
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace, target: str) -> None:
     with tempfile.TemporaryDirectory(prefix="daskcluster-fuzz-") as scratch:
         for number in range(options.first, options.cases):
             case = drawn(target, options.seed, number)
+            # Whoever started this process learns from it which case ended it.
             print(number, file=sys.stderr, flush=True)
             # For what waits without working, which no limit on its work would end.
             faulthandler.dump_traceback_later(6 * options.seconds, exit=True)

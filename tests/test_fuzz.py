@@ -6,8 +6,9 @@ from pathlib import Path
 
 import fuzz
 import pytest
-from fuzzlib import limited
-from fuzztargets import TARGETS, Finding
+from fuzzing import TARGETS
+from fuzzing.guards import limited
+from fuzzing.target import Finding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
