@@ -58,15 +58,13 @@ def whole(low: int = 0, high: int = LARGEST_INTEGER) -> Check:
 
 
 def number(low: float = -math.inf) -> Check:
-    """A finite number that float64 can hold, not below ``low``."""
+    """A finite number, not below ``low``."""
 
     def check(value: Any, place: str) -> None:
-        if type(value) not in (int, float) or not low <= value < math.inf:
+        # An integer that int64 cannot hold is nothing that was ever counted or measured.
+        large = type(value) is int and abs(value) > LARGEST_INTEGER
+        if large or type(value) not in (int, float) or not low <= value < math.inf:
             raise _refused(value, place, "a number" if low < 0 else f"a number from {low:g} on")
-        try:
-            float(value)
-        except OverflowError:
-            raise _refused(value, place, "a number that float64 can hold") from None
 
     return check
 

@@ -22,7 +22,7 @@ from daskcluster.fit.checkpoint import FILE as CHECKPOINT
 from daskcluster.fit.checkpoint import Checkpoint, Finished, remove_checkpoint
 from daskcluster.fit.data import Dataset, dataset, store_dataset
 from daskcluster.fit.estimator import integer
-from daskcluster.fit.model import is_model_folder, model_folder
+from daskcluster.fit.model import is_model_folder, model_folder, read_about
 from daskcluster.fit.options import Options, describe
 from daskcluster.fit.run import Fit, decided, fit_all
 from daskcluster.metrics.elbow import METHOD, elbow
@@ -190,8 +190,7 @@ def _finished(folder: Path) -> dict[str, Any] | None:
     """What decided the sweep that is there, where none was begun later."""
     if (folder / CHECKPOINT).exists() or not (folder / FILE).exists():
         return None
-    about = read_sweep(folder).get("about")
-    return about if isinstance(about, dict) else {}
+    return read_about(folder, read_sweep(folder))
 
 
 def _models(

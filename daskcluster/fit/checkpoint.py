@@ -30,13 +30,12 @@ LARGEST_SHARE = 1 / 200
 State = dict[str, Any]
 _HEADER = "checkpoint.json"
 
-_check = record({
-    "about": record(
-        {"options": record({"seed": whole()})},
-        {name: mapping(anything) for name in ("data", "software", "sweep")},
-    ),
-    "state": mapping(anything),
-})  # fmt: skip
+check_about = record(
+    {"options": record({"seed": whole()})},
+    {name: mapping(anything) for name in ("data", "software", "sweep")},
+)
+"""What decided a fit, as a checkpoint or a model says it."""
+_check = record({"about": check_about, "state": mapping(anything)})
 
 
 class Finished(Exception):  # noqa: N818 - no error: there is nothing left to do

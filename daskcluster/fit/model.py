@@ -23,6 +23,7 @@ from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
 from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
 from daskcluster.fit.checkpoint import FILE as CHECKPOINT
+from daskcluster.fit.checkpoint import check_about
 from daskcluster.schema import parse_json
 from daskcluster.sizing import LARGEST_MAGNITUDE
 from daskcluster.sources.npy import parse_npy
@@ -167,8 +168,18 @@ def finished_fit(folder: Path) -> dict[str, Any] | None:
     """What decided the model in a folder, where it is there and no later fit was begun."""
     if (folder / CHECKPOINT).exists() or not (folder / "model.json").exists():
         return None
-    about = read_model(folder).get("about")
-    return about if isinstance(about, dict) else {}
+    return read_about(folder, read_model(folder))
+
+
+def read_about(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """What decided it, checked; nothing where a model does not know."""
+    about: dict[str, Any] = description.get("about") or {}
+    try:
+        if about:
+            check_about(about, "about")
+    except ValueError as error:
+        raise ModelError(f"{folder} is damaged ({error}): start afresh with --overwrite") from error
+    return about
 
 
 def read_centers(folder: Path, entry: dict[str, str]) -> npt.NDArray[np.float64]:
