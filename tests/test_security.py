@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,8 +31,10 @@ from daskcluster.cli import main
 from daskcluster.engine import Silent, connected
 from daskcluster.files import write_atomically
 from daskcluster.fit.checkpoint import read_checkpoint
+from daskcluster.kernels.exact import float_pieces
 from daskcluster.schema import parse_json
 from daskcluster.store.build import Build
+from daskcluster.store.sparse import SparseReader
 
 ROWS = np.arange(36, dtype=np.float64).reshape(12, 3) % 7
 
@@ -195,6 +198,28 @@ def test_a_chunk_larger_than_its_file_can_hold(tmp_path, store):
     change_attributes(Path(store.path), rows_per_chunk=1 << 40)
     with pytest.raises(StoreError, match="more than it can hold"):
         open_store(store.path).rows(0, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rows_that_no_conversion_lets_pass(value):
+    """Sums of exact pieces would go on for ever."""
+    with pytest.raises(InputError, match="NaN or infinity"):
+        float_pieces(np.array([[1.0, value]]), 20)
+
+
+@pytest.mark.parametrize(
+    ("ends", "columns"), [([1, 2], [0, 1]), ([0, 3], [0, 1]), ([0, 2], [0, 9]), ([0, 2], [-1, 0])]
+)
+def test_sparse_rows_that_lead_out_of_their_chunk(tmp_path, monkeypatch, ends, columns):
+    """Compiled loops would follow them."""
+    parts = {"data": np.ones(2), "indices": np.array(columns), "indptr": np.array(ends)}
+    reader = SparseReader(str(tmp_path), "0" * 12, 1, 3, 4096)
+    arrays = {
+        name: SimpleNamespace(rows=lambda *_, x=x: x[np.newaxis]) for name, x in parts.items()
+    }
+    monkeypatch.setattr(SparseReader, "_arrays", arrays)
+    with pytest.raises(StoreError, match="other columns"):
+        reader.rows(0, 1)
 
 
 class Stop(Silent):
