@@ -18,8 +18,8 @@ from daskcluster.sources import open_source
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = (
     "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit",
-    "bench_s3", "bench_scheduler", "bench_seeding", "bench_soft", "bench_sweep", "make_store",
-    "measure_memory", "notebook", "soak",
+    "bench_s3", "bench_scheduler", "bench_seeding", "bench_soft", "bench_sweep", "fuzz", "load",
+    "make_store", "measure_memory", "notebook", "soak",
 )  # fmt: skip
 
 
@@ -276,6 +276,27 @@ def test_soak():
     (result,) = events["result"]
     assert sum(result["kills"].values()) == 1
     assert last == f"1 kills in {result['rounds']} rounds: all results equal"
+
+
+def test_fuzz():
+    events, last = run("fuzz", "--target", "npy", "model", "--cases", 4, "--seed", 2)
+    assert [result["target"] for result in events["result"]] == ["npy", "model"]
+    for result in events["result"]:
+        assert result["accepted"] + result["refused"] == result["cases"] == 4
+        assert result["largest_bytes"] > 0
+    assert last == "8 cases of seed 2: 0 findings"
+
+
+def test_load():
+    small = ("--at-once", 2, "--rows", 500, "--fits", 10, "--chunks", 20, "--clusters", 50)
+    events, last = run("load", *small, "--features", 2000)
+    found = {result.pop("part"): result for result in events["result"]}
+    assert list(found) == ["eight", "many", "chunks", "clusters", "features"]
+    assert len(events["memory"]) == 10
+    assert found["chunks"]["chunks"] == 20
+    assert found["clusters"]["k"] == 50
+    assert "fewer clusters" in found["features"]["refused"]
+    assert last.startswith("5 parts of seed 0")
 
 
 def test_make_store_does_not_depend_on_the_number_of_rows(tmp_path):

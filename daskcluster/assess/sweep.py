@@ -22,10 +22,22 @@ from daskcluster.fit.checkpoint import FILE as CHECKPOINT
 from daskcluster.fit.checkpoint import Checkpoint, Finished, remove_checkpoint
 from daskcluster.fit.data import Dataset, dataset, store_dataset
 from daskcluster.fit.estimator import integer
-from daskcluster.fit.model import is_model_folder, model_folder
+from daskcluster.fit.model import is_model_folder, model_folder, read_about
 from daskcluster.fit.options import Options, describe
 from daskcluster.fit.run import Fit, decided, fit_all
 from daskcluster.metrics.elbow import METHOD, elbow
+from daskcluster.schema import (
+    anything,
+    flag,
+    items,
+    mapping,
+    maybe,
+    number,
+    parse_json,
+    record,
+    text,
+    whole,
+)
 from daskcluster.survey import Scale
 
 FILE = "sweep.json"
@@ -35,6 +47,24 @@ SCORES = (
 )  # fmt: skip
 
 Model = KMeans | SoftKMeans
+
+_BETA = maybe(text("[0-9a-z.+-]+", "a stiffness"))
+# A name of these letters leads to no other folder.
+_LINE = record({
+    "model": text("k-[0-9]+(-beta-[0-9a-z.+-]+)?", "the name of a model"), "k": whole(1),
+    "beta": _BETA, "seed": whole(), "inertia": number(0), "objective": maybe(number()),
+    "n_iter": whole(), "converged": flag, "best": flag,
+    **{name: maybe(number()) for name in SCORES},
+})  # fmt: skip
+_check = record({
+    "table": items(_LINE),
+    "elbows": items(record({"beta": _BETA, "k": maybe(whole(1)), "method": text()})),
+    "facts": record({
+        "n_rows": whole(1), "n_features": whole(1), "passes": number(0),
+        "scoring_passes": number(0), "seconds": number(0),
+    }),
+    "about": mapping(mapping(anything)), "versions": mapping(text()), "created": text(),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -190,10 +220,13 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     """
     description = read_sweep(path)
     try:
+        _check(description, "")
         names = dict.fromkeys(line["model"] for line in description["table"])
         best = {name: load_model(Path(path) / name) for name in names}
         return Sweep(description["table"], best, description["elbows"], description["facts"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(f"{path}: damaged sweep ({error!r}): sweep again") from error
 
 
@@ -201,7 +234,7 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``sweep.json`` says, checked for its format."""
     file = Path(path) / FILE
     try:
-        description = json.loads(file.read_text())
+        description = parse_json(file.read_bytes())
     except (ValueError, OSError) as error:
         raise ModelError(f"{path} is not a sweep ({error}): write one with `sweep`") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
@@ -215,8 +248,7 @@ def _finished(folder: Path) -> dict[str, Any] | None:
     """What decided the sweep that is there, where none was begun later."""
     if (folder / CHECKPOINT).exists() or not (folder / FILE).exists():
         return None
-    about = read_sweep(folder).get("about")
-    return about if isinstance(about, dict) else {}
+    return read_about(folder, read_sweep(folder))
 
 
 def _models(
@@ -366,5 +398,9 @@ def _description(found: Sweep, about: dict[str, Any]) -> dict[str, Any]:
 def _drop_others(folder: Path, names: set[str]) -> None:
     """Delete the models of a sweep that was there before."""
     for other in folder.glob("k-*"):
-        if other.name not in names and is_model_folder(other):
+        if other.name in names or not is_model_folder(other):
+            continue
+        if other.is_symlink():  # what it leads to is somebody else's
+            other.unlink()
+        else:
             shutil.rmtree(other)

@@ -9,13 +9,20 @@ import numpy.typing as npt
 from daskcluster.engine.lazy import lazy_rows
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
+from daskcluster.schema import check_writable, one_of, record, text, whole
 from daskcluster.sizing import Cut
 from daskcluster.store import BuildReader
 from daskcluster.store.layout import plain_path
-from daskcluster.store.reading import BuildArray, root_attributes
+from daskcluster.store.reading import BuildArray, build_array, root_attributes
 
 LABELS_FORMAT = "daskcluster-labels"
 RESPONSIBILITIES_FORMAT = "daskcluster-responsibilities"
+
+_LABELS = {"build": text("[0-9a-f]{12}", "the name of a build"), "n_rows": whole(1)}
+_SHARES = {
+    "n_clusters": whole(1), "rows_per_chunk": whole(1), "dtype": one_of("float32", "float64"),
+}  # fmt: skip
+_KINDS = {LABELS_FORMAT: record(_LABELS), RESPONSIBILITIES_FORMAT: record(_LABELS | _SHARES)}
 
 
 def open_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int32]:
@@ -105,9 +112,24 @@ def describe_prediction(path: str | os.PathLike[str], kind: str | None = None) -
         name = "responsibilities" if kind == RESPONSIBILITIES_FORMAT else "labels"
         proba = " --proba" if kind == RESPONSIBILITIES_FORMAT else ""
         raise InputError(f"{path} holds no {name}: write them with `daskcluster predict{proba}`")
-    types = {"build": str, "n_rows": int}
-    if attributes["format"] == RESPONSIBILITIES_FORMAT:
-        types |= {"n_clusters": int, "rows_per_chunk": int, "dtype": str}
-    if any(type(attributes.get(name)) is not found for name, found in types.items()):
-        raise InputError(f"{path}: damaged attributes; run `daskcluster predict` again")
+    try:
+        check_writable(attributes)
+        _KINDS[attributes["format"]](attributes, "")
+        _check_array(path, attributes)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: damaged attributes ({error}); run `daskcluster predict` again"
+        ) from error
     return attributes
+
+
+def _check_array(path: str, facts: dict[str, Any]) -> None:
+    """Raise `ValueError` for an array that is not what the attributes say."""
+    kind = facts["format"].removeprefix("daskcluster-")
+    array = build_array(path, facts["build"], kind)
+    shape: tuple[int, ...] = (facts["n_rows"],)
+    if facts["format"] == RESPONSIBILITIES_FORMAT:
+        shape = (facts["n_rows"], facts["n_clusters"])
+    dtype = facts.get("dtype", "int32")
+    if (array.shape, array.dtype.name) != (shape, dtype):
+        raise ValueError(f"an array of {array.shape} {array.dtype}, not {shape} {dtype}")

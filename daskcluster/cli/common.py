@@ -5,13 +5,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from daskcluster.engine import JsonLines, Progress, Silent, TextLine
 from daskcluster.errors import InputError
+from daskcluster.sources.npy import parse_npy
 from daskcluster.store import zarr_array
 
 Command = Callable[..., Any]
@@ -35,8 +36,8 @@ def load_array(option: str, path: str | None, what: str) -> Any:
         return None
     try:
         array = None if path.endswith(".npy") else zarr_array(path)
-        return np.load(path, allow_pickle=False) if array is None else array[:]
-    except (OSError, ValueError, EOFError) as error:
+        return parse_npy(path, Path(path).read_bytes()) if array is None else array[:]
+    except (OSError, ValueError) as error:
         raise InputError(f"{option} {path} cannot be read as {what}: {error}") from error
 
 
@@ -57,7 +58,10 @@ class Output:
     def result(self, facts: dict[str, Any], lines: list[str]) -> None:
         """One JSON object, or lines for people, on stdout."""
         self.progress.close()
-        click.echo(json.dumps(facts, allow_nan=False) if self.as_json else "\n".join(lines))
+        text = json.dumps(facts, allow_nan=False) if self.as_json else "\n".join(lines)
+        # File names may be of bytes that stand for no character, class names of any language.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _progress(kind: str, quiet: bool) -> Progress:

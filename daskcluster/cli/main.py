@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from errno import ELOOP, ENAMETOOLONG
 from typing import Any
 
 import click
@@ -26,6 +27,8 @@ from daskcluster.errors import DaskClusterError, InputError, Stopped
 from daskcluster.fit import load_model
 from daskcluster.report import write_report
 
+# Of names that no file could have.
+_NO_NAMES = (ENAMETOOLONG, ELOOP)
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
 
@@ -183,7 +186,10 @@ def _run(arguments: list[str] | None) -> int:
         return _stopped(str(error), error)
     except InputError as error:
         return _say(f"error: {error}{_kept(error)}", EXIT_USAGE)
-    except (DaskClusterError, OSError, MemoryError) as error:
+    except OSError as error:
+        usage = error.errno in _NO_NAMES and not getattr(error, "kept", False)
+        return _say(f"error: {error}{_kept(error)}", EXIT_USAGE if usage else EXIT_FAILURE)
+    except (DaskClusterError, MemoryError) as error:
         return _say(f"error: {error or type(error).__name__}{_kept(error)}", EXIT_FAILURE)
 
 

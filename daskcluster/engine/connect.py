@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distributed import Client, LocalCluster, Security
 from distributed.comm import resolve_address
 
 from daskcluster.engine.stopping import current_stop
 from daskcluster.errors import EngineError, InputError
+from daskcluster.schema import parse_json, record, text
 
+_MOST_TRIES = 20  # to read a scheduler's file, a tenth of a second apart
 _LOG = logging.getLogger(__name__)
 
 
@@ -117,16 +118,14 @@ def connected(
         Nobody answers there.
     """
     security = Security() if certificates is None else certificates.security()
+    if scheduler_file is not None:
+        address = _address_in(Path(scheduler_file))
     if address is not None:
         _check_address(address, security)
-    given: dict[str, Any] = {"address": address, "scheduler_file": scheduler_file}
-    given = {name: value for name, value in given.items() if value is not None}
-    where = address or scheduler_file
-    if scheduler_file is not None:
-        _wait_for(Path(scheduler_file))
+    where = address if scheduler_file is None else f"{address} of {scheduler_file}"
     try:
         # One that fails to connect must not stay behind as the default.
-        client = Client(**given, security=security, set_as_default=False)
+        client = Client(address, security=security, set_as_default=False)
     except OSError as error:
         raise EngineError(
             f"no scheduler answers at {where} ({error}): start one with `dask scheduler`, or check "
@@ -136,15 +135,31 @@ def connected(
         yield client
 
 
-def _wait_for(path: Path) -> None:
-    """Wait for a scheduler's file where a stop is heard; Dask's client would hear none."""
-    stop, told = current_stop(), False
-    while not path.exists():
-        if not told:
+def _address_in(path: Path) -> str:
+    """The address in a scheduler's file, once it is there: Dask's client would hear no stop."""
+    stop, told, tries = current_stop(), False, 0
+    while True:
+        stop.check()
+        if path.exists():
+            try:
+                return _address_of(path.read_bytes())
+            except (ValueError, OSError) as error:
+                tries += 1  # it may be half-written
+                if tries == _MOST_TRIES:
+                    raise InputError(
+                        f"{path} is no scheduler file ({error}): give the one that `dask scheduler "
+                        "--scheduler-file` writes"
+                    ) from error
+        elif not told:
             _LOG.warning("%s is not there yet: waiting for its scheduler", path)
             told = True
-        stop.check()
         time.sleep(0.1)
+
+
+def _address_of(content: bytes) -> str:
+    facts = parse_json(content)
+    record({"address": text()})(facts, "")
+    return str(facts["address"])
 
 
 def _check_address(address: str, security: Security) -> None:

@@ -8,6 +8,8 @@ import json
 import logging
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +17,9 @@ import numpy as np
 
 from daskcluster.errors import DaskClusterError, ModelError, differences
 from daskcluster.files import sweep, write_atomically
+from daskcluster.schema import anything, mapping, parse_json, record, whole
 from daskcluster.settings import seconds
+from daskcluster.sources.npy import parse_npy
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +32,13 @@ LARGEST_SHARE = 1 / 200
 State = dict[str, Any]
 _HEADER = "checkpoint.json"
 
+check_about = record(
+    {"options": record({"seed": whole()})},
+    {name: mapping(anything) for name in ("data", "software", "sweep")},
+)
+"""What decided a fit, as a checkpoint or a model says it."""
+_check = record({"about": check_about, "state": mapping(anything)})
+
 
 class Finished(Exception):  # noqa: N818 - no error: there is nothing left to do
     """The fit that was to go on has ended."""
@@ -36,8 +47,11 @@ class Finished(Exception):  # noqa: N818 - no error: there is nothing left to do
 class Trail(Protocol):
     """Where a fit leaves its state as it goes."""
 
-    def begin(self, about: State) -> State:
-        """Say what the fit is; returns the state it had come to before, or an empty one."""
+    def begin(self, about: State, check: Callable[[State], None] | None = None) -> State:
+        """Say what the fit is; returns the state it had come to before, or an empty one.
+
+        ``check`` raises `ValueError` for a state that no such fit comes to.
+        """
 
     def keep(self, **stages: State | None) -> None:
         """The state after an iteration: takes the place of the stages named."""
@@ -49,7 +63,7 @@ class Trail(Protocol):
 class NoTrail:
     """Leaves nothing."""
 
-    def begin(self, about: State) -> State:
+    def begin(self, about: State, check: Callable[[State], None] | None = None) -> State:
         return {}
 
     def keep(self, **stages: State | None) -> None: ...
@@ -86,7 +100,7 @@ class Checkpoint:
         options = (self._before or self._finished or {}).get("options", {})
         return int(options["seed"]) if "seed" in options else None
 
-    def begin(self, about: State) -> State:
+    def begin(self, about: State, check: Callable[[State], None] | None = None) -> State:
         if self._finished is not None:
             refuse_other(self._finished, about, f"the model in {self._path.parent}")
             raise Finished
@@ -94,6 +108,9 @@ class Checkpoint:
             refuse_other(self._before, about, f"the checkpoint in {self._path.parent}")
         if self._state:
             _LOG.info("going on from %s", self._path)
+            with _damaged(self._path):
+                if check is not None:
+                    check(self._state)
         self._about = about
         self._unwritten = True
         return self._state
@@ -145,17 +162,24 @@ def read_checkpoint(folder: Path) -> State | None:
     path = folder / FILE
     if not path.exists():
         return None
-    try:
+    with _damaged(path):
         found = _unpack(path.read_bytes())
         if found.pop("format") != FORMAT or found.pop("format_version") != FORMAT_VERSION:
             raise ValueError("another format")
-        if not all(isinstance(found[part], dict) for part in ("about", "state")):
-            raise ValueError("not a state")
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        _check(found, "")
+    return found
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the file becomes a `ModelError` that names it."""
+    try:
+        yield
+    # A damaged archive makes zipfile raise whatever its parsers can think of.
+    except Exception as error:
         raise ModelError(
             f"{path} is no checkpoint of this version ({error}): start afresh with --overwrite"
         ) from error
-    return found
 
 
 def refuse_other(before: State, now: State, what: str) -> None:
@@ -191,12 +215,25 @@ def _take_arrays(value: Any, place: str, arrays: dict[str, Any]) -> Any:
 
 
 def _unpack(content: bytes) -> State:
-    with np.load(io.BytesIO(content), allow_pickle=False) as files:
-        header: State = json.loads(files[_HEADER].tobytes())
-        return {k: _put_arrays(v, files) for k, v in header.items()}
+    arrays = _arrays(content)
+    header: State = parse_json(arrays[_HEADER].tobytes())
+    return {k: _put_arrays(v, arrays) for k, v in header.items()}
 
 
-def _put_arrays(value: Any, files: Any) -> Any:
+def _arrays(content: bytes) -> dict[str, Any]:
+    """The arrays of an NPZ file, which packs nothing and holds nothing twice: no larger than it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as files:
+        members = files.infolist()
+        packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        if packed or sum(member.file_size for member in members) > len(content):
+            raise ValueError("its arrays are larger than it is")
+        return {
+            member.filename.removesuffix(".npy"): parse_npy(member.filename, files.read(member))
+            for member in members
+        }
+
+
+def _put_arrays(value: Any, files: dict[str, Any]) -> Any:
     if not isinstance(value, dict):
         return value
     if set(value) == {"array"}:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +25,11 @@ from daskcluster.engine.tasks import versions
 from daskcluster.errors import ModelError
 from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
 from daskcluster.fit.checkpoint import FILE as CHECKPOINT
+from daskcluster.fit.checkpoint import check_about
 from daskcluster.kernels.compiled import has_numba
+from daskcluster.schema import parse_json
+from daskcluster.sizing import LARGEST_MAGNITUDE
+from daskcluster.sources.npy import parse_npy
 
 FORMAT = "daskcluster-model"
 FORMAT_VERSION = 1
@@ -147,7 +152,7 @@ def read_model(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``model.json`` says, checked for its format."""
     file = Path(path) / "model.json"
     try:
-        description = json.loads(file.read_text())
+        description = parse_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         if (Path(path) / CHECKPOINT).exists():
             raise ModelError(
@@ -172,19 +177,33 @@ def finished_fit(folder: Path) -> dict[str, Any] | None:
     """What decided the model in a folder, where it is there and no later fit was begun."""
     if (folder / CHECKPOINT).exists() or not (folder / "model.json").exists():
         return None
-    about = read_model(folder).get("about")
-    return about if isinstance(about, dict) else {}
+    return read_about(folder, read_model(folder))
+
+
+def read_about(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """What decided it, checked; nothing where a model does not know."""
+    about: dict[str, Any] = description.get("about") or {}
+    try:
+        if about:
+            check_about(about, "about")
+    except ValueError as error:
+        raise ModelError(f"{folder} is damaged ({error}): start afresh with --overwrite") from error
+    return about
 
 
 def read_centers(folder: Path, entry: dict[str, str]) -> npt.NDArray[np.float64]:
     """The centres that ``model.json`` names, checked against their digest."""
     name = entry["file"]
-    if Path(name).name != name:
-        raise ModelError(f"{folder}: {name!r} points outside the model")
+    if re.fullmatch(r"centers-[0-9a-f]{16}\.npy", name) is None:
+        raise ModelError(f"{folder}: {name!r} is no file of centres within the model; fit again")
     content = (folder / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ModelError(f"{folder / name} is damaged: its digest differs; fit again")
-    centers = np.load(io.BytesIO(content), allow_pickle=False)
-    if centers.dtype != np.float64 or centers.ndim != 2 or not np.isfinite(centers).all():
+    centers: npt.NDArray[np.float64] = parse_npy(str(folder / name), content)
+    if centers.dtype != np.float64 or centers.ndim != 2:
         raise ModelError(f"{folder / name}: not centres; fit again")
-    return np.asarray(centers)
+    if not (np.abs(centers) <= LARGEST_MAGNITUDE).all():
+        raise ModelError(
+            f"{folder / name}: NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}; fit again"
+        )
+    return centers

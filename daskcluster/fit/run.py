@@ -29,6 +29,7 @@ from daskcluster.fit.options import (
 from daskcluster.fit.refined import sample_of
 from daskcluster.fit.restart import Shared, hard_restart, soft_restart
 from daskcluster.fit.soft import SoftFit
+from daskcluster.fit.stages import check_state
 from daskcluster.kernels.sampling import Parts
 from daskcluster.sizing import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
@@ -118,7 +119,8 @@ def fit_all(
         )  # fmt: skip
         scale, sampled = surveyed(session, data, runs[:at_once])
         whole = about(scale)
-        ledger = Ledger(session, trail, trail.begin(whole))
+        state = trail.begin(whole, partial(check_state, runs=runs, data=data, scale=scale))
+        ledger = Ledger(session, trail, state)
         found = run_all(Shared(session, data, scale, spending, sampled), runs, ledger, at_once)
         return [
             Fit(

@@ -9,6 +9,7 @@ import numpy as np
 from daskcluster.engine import Progress
 from daskcluster.errors import ModelError
 from daskcluster.fit.checkpoint import Checkpoint, Finished
+from daskcluster.fit.described import check_model
 from daskcluster.fit.estimator import Clusterer
 from daskcluster.fit.kmeans import KMeans
 from daskcluster.fit.minibatch import MiniBatchKMeans
@@ -128,6 +129,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 
 
 def _restore(description: dict[str, Any], folder: Path) -> Clusterer:
+    check_model(description)
     params, fitted = description["params"], description["fitted"]
     centers = read_centers(folder, description["centers"])
     if centers.shape != (params["n_clusters"], fitted["n_features_in_"]):

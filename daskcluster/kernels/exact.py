@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from daskcluster.errors import InputError
 from daskcluster.sizing import LIMB_BITS, Grid
 
 Floats = npt.NDArray[np.float64]
@@ -216,6 +217,10 @@ def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 def float_pieces(values: Floats, bits: int) -> Pieces:
     """Write ``values`` exactly as ``sum(piece * 2**shift)`` of integers below ``2**bits``."""
+    if not np.isfinite(values).all():  # of which no piece would leave less
+        raise InputError(
+            "a row holds NaN or infinity, which no conversion lets pass: convert the source again"
+        )
     rest, pieces = values, []
     while rest.any():
         shift = int(np.frexp(np.abs(rest).max())[1]) - (bits - 1)

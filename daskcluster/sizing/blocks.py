@@ -45,7 +45,8 @@ def chunk_rows(
         return grain * min(grains, -(-n_rows // (SMALLEST_CUT * grain)))
     if rows_per_chunk < 1:
         raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
-    return grain * -(-rows_per_chunk // grain)
+    # A chunk is written whole, so one that is longer than the data would only take memory.
+    return grain * -(-min(rows_per_chunk, n_rows) // grain)
 
 
 def sparse_bytes(n_rows: int, n_stored: int, itemsize: int) -> int:
@@ -63,7 +64,7 @@ def sparse_chunk_rows(
         return SPARSE_GRAIN * max(-(-rows // SPARSE_GRAIN), 1)
     if rows_per_chunk < 1:
         raise InputError(f"rows_per_chunk={rows_per_chunk} should be >= 1")
-    return SPARSE_GRAIN * -(-rows_per_chunk // SPARSE_GRAIN)
+    return SPARSE_GRAIN * -(-min(rows_per_chunk, n_rows) // SPARSE_GRAIN)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """NPY files, as written by `numpy.save`; nothing is ever unpickled."""
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.lib import format as npy_format
 
 from daskcluster.errors import InputError
 from daskcluster.sources.base import SeekableFile
-from daskcluster.sources.files import Array, DType, check_shape, check_size
+from daskcluster.sources.files import HEAD_BYTES, Array, DType, check_shape, check_size
 
 NPY_MAGIC = npy_format.MAGIC_PREFIX
 
@@ -112,6 +113,28 @@ def open_npy(path: str, head: bytes, size: int) -> NpySource:
     source = NpySource(path, shape, dtype, disk, offset, fortran_order)
     check_size(path, source.n_bytes, size)
     return source
+
+
+def parse_npy(what: str, content: bytes) -> Array:
+    """The numbers in the bytes of an NPY file, of its own shape and type in native byte order.
+
+    Unlike `numpy.load` it allocates nothing on the header's word alone.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, holds anything but numbers, or is of another size than it declares.
+    """
+    if not content.startswith(NPY_MAGIC):
+        raise InputError(f"{what}: not an NPY file; write it with numpy.save")
+    shape, fortran_order, disk, offset = _parse_header(what, content[:HEAD_BYTES])
+    if disk.kind not in "biuf":
+        raise InputError(f"{what}: values of type {disk}, not numbers; convert with astype")
+    _check_addressable(what, shape)
+    check_size(what, offset + math.prod(shape) * disk.itemsize, len(content))
+    order: Any = "F" if fortran_order else "C"
+    found: Array = np.ndarray(shape, disk, content, offset, order=order)
+    return np.array(found, dtype=disk.newbyteorder("="), order="C")
 
 
 def _parse_header(path: str, head: bytes) -> tuple[tuple[int, ...], bool, DType, int]:

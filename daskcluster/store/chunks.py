@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -81,6 +82,9 @@ class Buffers:
 
 _Decoder = Callable[[memoryview, memoryview], None]
 _DECODERS: dict[type, _Decoder] = {BloscCodec: _blosc, ZstdCodec: _zstd}
+# Bytes that one byte of a file can become: lz4 at most 255, zstd some 30,000 where all is alike.
+_MOST_INFLATION: dict[_Decoder, int] = {_copy: 1, _blosc: 1 << 10, _zstd: 1 << 16}
+_BELIEVED_BYTES = 48 << 20  # what a block of a fit may have, whatever the files are
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class LocalChunks:
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop``, as a slice has them."""
         start, stop, _ = slice(start, stop).indices(self.shape[0])
+        self._check_sizes(start, stop)
         out = self.buffers.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
         for chunk in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
             low = chunk * self.chunk_rows
@@ -135,27 +140,47 @@ class LocalChunks:
             out[first - start : last - start] = whole[first - low : last - low]
         return out
 
+    def _check_sizes(self, start: int, stop: int) -> None:
+        """Before memory is taken for rows, see that the files are of a size to hold them."""
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        if max(stop - start, self.chunk_rows) * row <= _BELIEVED_BYTES:
+            return
+        most = _MOST_INFLATION[self.decode]
+        for chunk in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
+            path = self._path(chunk)
+            with self._named(path):
+                if self.chunk_rows * row > path.stat().st_size * most:
+                    raise ValueError(f"{self.chunk_rows} rows are more than it can hold")
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / self.key((chunk, *[0] * (len(self.shape) - 1)))
+
+    @contextmanager
+    def _named(self, path: Path) -> Iterator[None]:
+        """Errors say which chunk it is."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise MissingChunk(
+                f"{path}: chunk is missing; restore it, or convert the source again"
+            ) from error
+        # What a decoder raises for bytes that are not its own is up to it.
+        except Exception as error:
+            raise StoreError(
+                f"{path}: chunk is damaged ({error}); restore it, or convert again"
+            ) from error
+
     def _decode(self, chunk: int, out: npt.NDArray[Any]) -> None:
-        path = self.folder / self.key((chunk, *[0] * (out.ndim - 1)))
+        path = self._path(chunk)
         # Of many that are read ahead only so many hold their bytes at once.
-        with _TURNS:
-            try:
-                data = self._read(path, out.nbytes + _BLOSC_HEADER + _CHECKSUM_BYTES)
-                if len(data) < _CHECKSUM_BYTES:
-                    raise ValueError("it is cut short")
-                inner, checksum = np.split(data, [-_CHECKSUM_BYTES])
-                if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
-                    raise ValueError("its checksum is another")
-                self.decode(memoryview(inner), memoryview(out.reshape(-1).view(np.uint8)))
-            except FileNotFoundError as error:
-                raise MissingChunk(
-                    f"{path}: chunk is missing; restore it, or convert the source again"
-                ) from error
-            # What a decoder raises for bytes that are not its own is up to it.
-            except Exception as error:
-                raise StoreError(
-                    f"{path}: chunk is damaged ({error}); restore it, or convert again"
-                ) from error
+        with _TURNS, self._named(path):
+            data = self._read(path, out.nbytes + _BLOSC_HEADER + _CHECKSUM_BYTES)
+            if len(data) < _CHECKSUM_BYTES:
+                raise ValueError("it is cut short")
+            inner, checksum = np.split(data, [-_CHECKSUM_BYTES])
+            if google_crc32c.value(inner) != int.from_bytes(checksum.tobytes(), "little"):
+                raise ValueError("its checksum is another")
+            self.decode(memoryview(inner), memoryview(out.reshape(-1).view(np.uint8)))
 
     def _read(self, path: Path, most: int) -> npt.NDArray[np.uint8]:
         """The bytes of a file, ``most`` in general."""

@@ -18,6 +18,17 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 from daskcluster.errors import StoreError
 from daskcluster.kernels.exact import from_ints, to_ints
 from daskcluster.kernels.moments import Moments
+from daskcluster.schema import (
+    anything,
+    check_writable,
+    items,
+    mapping,
+    maybe,
+    one_of,
+    record,
+    text,
+    whole,
+)
 from daskcluster.sizing import ROW_TYPES, sparse_bytes
 
 FORMAT = "daskcluster-store"
@@ -188,83 +199,67 @@ def parse_info(attributes: Any, path: str) -> StoreInfo:
         ) from error
 
 
+_check = record(
+    {
+        "build": text("[0-9a-f]{12}", "the name of a build"), "n_rows": whole(1),
+        "n_features": whole(1), "dtype": one_of(*ROW_TYPES), "rows_per_chunk": whole(1),
+        "grain": whole(1), "codec": text(), "created": text(), "versions": mapping(text()),
+        "sample_shape": items(whole(1)), "class_names": maybe(items(text())),
+        "sources": items(mapping(anything)), "moments": mapping(anything),
+    },
+    {
+        "sparse": maybe(record({"stored": whole(), "width": whole(1)})),
+        "text": maybe(record({
+            "source": record({"encoding": text()}), "options": mapping(anything),
+            "terms_bytes": whole(),
+        })),
+        "columns": maybe(items(text())), "ids": maybe(one_of("integers", "text")),
+    },
+)  # fmt: skip
+
+
 def _parse(a: dict[str, Any]) -> StoreInfo:
-    for name in ("n_rows", "n_features", "rows_per_chunk", "grain"):
-        if type(a[name]) is not int or a[name] < 1:
-            raise ValueError(f"{name}={a[name]!r}")
-    for name in ("build", "dtype", "codec", "created"):
-        if not isinstance(a[name], str):
-            raise ValueError(f"{name}={a[name]!r}")
-    if a["dtype"] not in ROW_TYPES or not a["build"].isalnum():
-        raise ValueError(f"dtype={a['dtype']!r}, build={a['build']!r}")
-    if not isinstance(a["versions"], dict):
-        raise ValueError(f"versions={a['versions']!r}")
-    shape = tuple(a["sample_shape"])
-    if not all(type(n) is int and n > 0 for n in shape):
-        raise ValueError(f"sample_shape={shape!r}")
+    check_writable(a)
+    _check(a, "")
+    shape, columns = tuple(a["sample_shape"]), a.get("columns")
     if math.prod(shape) != a["n_features"]:
         raise ValueError(f"sample_shape={shape!r}")
-    names = None if a["class_names"] is None else tuple(str(n) for n in a["class_names"])
+    if columns is not None and len(columns) != a["n_features"]:
+        raise ValueError(f"{len(columns)} columns of {a['n_features']} features")
     return StoreInfo(
         **{name: a[name] for name in _PLAIN},
         sample_shape=shape,
-        class_names=names,
+        class_names=None if a["class_names"] is None else tuple(a["class_names"]),
         moments=_parse_moments(a),
         sources=tuple(dict(s) for s in a["sources"]),
         sparse=_parse_sparse(a),
-        text=_parse_text(a),
-        columns=_parse_columns(a),
-        ids=_parse_ids(a),
+        text=a.get("text"),
+        columns=None if columns is None else tuple(columns),
+        ids=a.get("ids"),
     )
-
-
-def _parse_columns(a: dict[str, Any]) -> tuple[str, ...] | None:
-    given = a.get("columns")
-    if given is None:
-        return None
-    if len(given) != a["n_features"] or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"columns={given!r}")
-    return tuple(given)
-
-
-def _parse_ids(a: dict[str, Any]) -> str | None:
-    given = a.get("ids")
-    if given not in (None, "integers", "text"):
-        raise ValueError(f"ids={given!r}")
-    return None if given is None else str(given)
 
 
 def _parse_sparse(a: dict[str, Any]) -> dict[str, int] | None:
     given = a.get("sparse")
-    if given is None:
-        return None
-    found = {name: given[name] for name in ("stored", "width")}
-    if not all(type(n) is int and n >= 0 for n in found.values()) or found["width"] < 1:
-        raise ValueError(f"sparse={given!r}")
-    return found
+    return None if given is None else {name: given[name] for name in ("stored", "width")}
 
 
-def _parse_text(a: dict[str, Any]) -> dict[str, Any] | None:
-    given = a.get("text")
-    if given is None:
-        return None
-    known = isinstance(given["source"]["encoding"], str) and isinstance(given["options"], dict)
-    if not known or type(given["terms_bytes"]) is not int:
-        raise ValueError(f"text={given!r}")
-    return dict(given)
+def _whole_number(value: Any, place: str) -> None:
+    """An integer that may be longer than 64 bits."""
+    if type(value) is not int:
+        raise ValueError(f"{place}={value!r}")
 
 
 def _parse_moments(a: dict[str, Any]) -> Moments:
     given = a["moments"]
     empty = np.empty((0, 0), dtype=np.int64)
     exponent = given["exponent"]
-    if type(exponent) is not int or abs(exponent) > _LARGEST_EXPONENT:
-        raise ValueError(f"exponent={exponent!r}")
+    whole(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)(exponent, "moments.exponent")
     moments = Moments(a["n_rows"], a["dtype"], exponent, empty, empty)
     if a.get("sparse") is not None:
         return moments
-    if {len(given["sums"]), len(given["squares"])} != {a["n_features"]}:
-        raise ValueError("moments of other columns")
+    columns = items(_whole_number, a["n_features"])
+    record({"sums": columns, "squares": columns})(given, "moments")
     sums = from_ints(given["sums"], moments.sum_grid.n_limbs)
     squares = from_ints(given["squares"], moments.square_grid.n_limbs)
     return Moments(moments.n_rows, moments.dtype, moments.exponent, sums, squares)

@@ -58,7 +58,7 @@ def delete(path: str) -> None:
         fs, inner = _fresh(path)
         if fs.exists(inner):
             fs.rm(inner, recursive=True)
-    elif Path(path).is_dir():
+    elif Path(path).is_dir() and not Path(path).is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         Path(path).unlink(missing_ok=True)

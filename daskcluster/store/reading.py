@@ -1,6 +1,5 @@
 """Reading: open a sealed store, read a block, name the chunk that is damaged."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from zarr.codecs import Crc32cCodec
 
 from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
+from daskcluster.schema import items, parse_json, text
 from daskcluster.sizing import Block
 from daskcluster.store.chunks import LocalChunks
 from daskcluster.store.layout import (
@@ -185,7 +185,12 @@ class Store:
             return None
         size = self.info.text["terms_bytes"]
         raw = BuildArray(self.path, self.info.build, "terms").rows(0, size)
-        return list(json.loads(raw.tobytes()))
+        try:
+            found = parse_json(raw.tobytes())
+            items(text(), self.info.n_features)(found, "terms")
+        except ValueError as error:
+            raise StoreError(f"{self.path}: damaged terms ({error}); convert again") from error
+        return list(found)
 
     @property
     def idf(self) -> npt.NDArray[np.float64] | None:
@@ -228,10 +233,14 @@ class Store:
         array = BuildArray(self.path, self.info.build, f"ids/{chunk}")
         if self.info.ids == "integers":
             return array.rows(0, n)
-        found = np.array(json.loads(array.rows(0, array.length).tobytes()), dtype=object)
-        if found.shape != (n,):
-            raise StoreError(f"{self.path}: chunk {chunk} has ids of other rows; convert again")
-        return found
+        try:
+            found = parse_json(array.rows(0, array.length).tobytes())
+            items(text(), n)(found, "ids")
+        except ValueError as error:
+            raise StoreError(
+                f"{self.path}: damaged ids of chunk {chunk} ({error}); convert again"
+            ) from error
+        return np.array(found, dtype=object)
 
     def labels(self) -> npt.NDArray[np.int32]:
         r"""All true classes as codes; ``info.class_names`` has their names.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.errors import StoreError
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sizing import Block
@@ -102,8 +103,16 @@ class SparseReader:
     def _chunk(self, i: int) -> SparseRows:
         data, indices, indptr = (self._arrays[name].rows(i, i + 1)[0] for name in NAMES)
         n = min(self.rows_per_chunk, self.n_rows - i * self.rows_per_chunk)
-        stored = int(indptr[n])
-        return SparseRows(data[:stored], indices[:stored], indptr[: n + 1], self.n_features)
+        ends, stored = indptr[: n + 1], int(indptr[n])
+        columns = indices[:stored]
+        # Products by compiled loops would go wherever these lead.
+        sound = ends[0] == 0 and stored <= len(data) and (np.diff(ends) >= 0).all()
+        if not sound or (stored and not 0 <= columns.min() <= columns.max() < self.n_features):
+            raise StoreError(
+                f"{self.path}: chunk {i} holds rows of other columns than the store: restore it, "
+                "or convert again"
+            )
+        return SparseRows(data[:stored], columns, ends, self.n_features)
 
     def identity(self) -> str:
         """The build that a fresh look at the path finds."""
