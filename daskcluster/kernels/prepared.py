@@ -105,8 +105,8 @@ def prepare(moved: Moved, dtype: Any, n_terms: int | None = None) -> Scores:
     return Scores(weights, squares.astype(dtype), moved.lift, moved.away, slope, offset, reach)
 
 
-def _errors(moved: Moved, squares: Floats, dtype: Any, terms: int) -> tuple[float, float, float]:
-    """Slope, offset and reach of `Scores`."""
+def _errors(moved: Moved, squares: Floats, dtype: Any, terms: Any) -> tuple[Any, Any, float]:
+    """Slope and offset of `Scores` for each number of terms, and its reach."""
     unit = float(np.finfo(dtype).eps) / 2
     # Gradual underflow or flush to zero costs at most this much an element.
     tiny = float(np.finfo(dtype).tiny)
@@ -121,7 +121,7 @@ def _errors(moved: Moved, squares: Floats, dtype: Any, terms: int) -> tuple[floa
     # An infinite sum is not an error in proportion: far from infinity, or else undecided.
     top = float(np.finfo(dtype).max) / 8
     if float(np.abs(squares).max()) > top:
-        offset = np.inf
+        offset = offset + np.inf
     return slope, offset, top / max(moved.longest, 1.0)
 
 
@@ -132,7 +132,7 @@ class SparseScores:
     columns: Singles
     """The weights with a row a feature, padded to whole runs of `sizing.LANES`."""
     squares: Singles
-    """As in `Scores`, shape (n_clusters,)."""
+    """As in `Scores`; infinite for the columns that are no centre's."""
     lift: float
     errors: Floats
     """Slopes and offsets for rows of less than ``2**i`` elements, shape (2, n)."""
@@ -150,8 +150,14 @@ class SparseScores:
 def prepare_sparse(moved: Moved, columns: Singles) -> SparseScores:
     """Of centres with such columns. A sum of very many float32 has no bound."""
     squares = moved.squares - moved.squares.mean()
-    each = [_errors(moved, squares, np.float32, 1 << i) for i in range(_FLOAT32_BITS)]
-    slopes, offsets, reaches = (list(values) for values in zip(*each, strict=True))
-    errors = np.array([slopes, offsets])
-    errors = np.pad(errors, ((0, 0), (0, 64 - _FLOAT32_BITS)), constant_values=np.inf)
-    return SparseScores(columns, squares.astype(np.float32), moved.lift, errors, reaches[0])
+    *errors, reach = _errors(moved, squares, np.float32, 2.0 ** np.arange(_FLOAT32_BITS))
+    unbounded = ((0, 0), (0, 64 - _FLOAT32_BITS))
+    padded = np.full(columns.shape[1], np.inf, dtype=np.float32)
+    padded[: len(squares)] = squares
+    return SparseScores(
+        columns,
+        padded,
+        moved.lift,
+        np.pad(np.array(errors), unbounded, constant_values=np.inf),
+        reach,
+    )

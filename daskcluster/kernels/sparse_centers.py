@@ -69,7 +69,10 @@ class NearestSparse(Nearest):
         """From the columns of these rows alone: few rows have few."""
         columns, places = np.unique(rows.indices, return_inverse=True)
         few = SparseRows(rows.data, places.astype(np.int32), rows.indptr, len(columns))
-        centers = self._distinct.matrix()[:, columns].toarray()
+        if sparse_compiled.pays(len(self._distinct.data)):
+            centers = sparse_compiled.columns_at(self._distinct, columns)
+        else:
+            centers = self._distinct.matrix()[:, columns].toarray()
         prepared = prepare(self._with_weights(centers), np.float64, max(few.most_stored, 1))
         return self._decide_sparse(few, prepared, centers)
 

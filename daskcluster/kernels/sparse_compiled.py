@@ -81,6 +81,13 @@ def two_best(
     return labels, best, second
 
 
+def columns_at(rows: SparseRows, columns: npt.NDArray[np.int32]) -> Floats:
+    """Some ascending columns of few rows, dense."""
+    out = np.zeros((len(rows), len(columns)))
+    _loops().columns_at(rows.data, rows.indices, rows.indptr, columns, out)
+    return out
+
+
 def squares(rows: SparseRows) -> Floats:
     """`SparseRows.squares`, but for the order of sums."""
     out = np.empty(len(rows))

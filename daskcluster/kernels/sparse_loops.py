@@ -10,6 +10,7 @@ what it imports, delete ``__pycache__``.
 import numba
 import numpy as np
 
+from daskcluster.kernels.loops import minimum
 from daskcluster.kernels.vectors import add_products, first_bit, fused
 from daskcluster.sizing import LANES, LIMB_BITS
 
@@ -30,11 +31,27 @@ def fill_columns(data, indices, indptr, scale, first, last, columns):
             columns[indices[e], j] = data[e] * scale
 
 
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "nnan"})
+def _two_lowest(products, squares):
+    """The place of the lowest score, it, and the next; products become scores.
+
+    Numbers that are not finite bound nothing, whatever comes of them here.
+    """
+    for j in range(products.size):
+        products[j] = squares[j] - np.float32(2) * products[j]
+    lowest, place = minimum(products), products.size - 1
+    for j in range(products.size):
+        place = min(place, j if products[j] == lowest else place)
+    products[place] = np.float32(np.inf)
+    return place, lowest, minimum(products)
+
+
 @numba.njit(nogil=True, cache=True)
 def two_best(data, indices, indptr, columns, squares, labels, best, second):
     """Labels, best and second scores of rows, in float32.
 
-    ``columns`` has a row a feature and whole runs of `sizing.LANES` clusters.
+    ``columns`` has a row a feature and whole runs of `sizing.LANES` clusters; ``squares`` of those
+    that are none are infinite.
     """
     products = np.empty(columns.shape[1], np.float32)
     for i in range(labels.size):
@@ -45,14 +62,7 @@ def two_best(data, indices, indptr, columns, squares, labels, best, second):
             group += 2 * LANES
         if group < products.size:
             add_products(data, indices, columns, begin, end, group, products, 1)
-        lowest, after, place = np.float32(np.inf), np.float32(np.inf), 0
-        for j in range(squares.size):
-            score = squares[j] - np.float32(2) * products[j]
-            if score < lowest:
-                lowest, after, place = score, lowest, j
-            elif not score >= after:
-                after = score
-        labels[i], best[i], second[i] = place, lowest, after
+        labels[i], best[i], second[i] = _two_lowest(products, squares)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -264,6 +274,22 @@ def differences(new, new_indices, new_ends, old, old_indices, old_ends, out):
             out[n] = difference
             n += 1 if difference != 0 else 0
     return n
+
+
+@numba.njit(nogil=True, cache=True)
+def columns_at(data, indices, indptr, columns, out):
+    """Some ascending columns of sparse rows, into zeros."""
+    for j in range(indptr.size - 1):
+        e, end = indptr[j], indptr[j + 1]
+        for place in range(columns.size):
+            step = 1
+            while e + step < end and indices[e + step] <= columns[place]:
+                e += step
+                step *= 2
+            stop = min(e + step, end)
+            e += np.searchsorted(indices[e:stop], columns[place])
+            if e < end and indices[e] == columns[place]:
+                out[j, place] = data[e]
 
 
 @numba.njit(nogil=True, cache=True)
