@@ -11,12 +11,13 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import minimum
-from daskcluster.kernels.vectors import add_products, first_bit, fused
+from daskcluster.kernels.vectors import add_products, fetch, first_bit, fused
 from daskcluster.sizing import LANES, LIMB_BITS
 
 _UNIT = 2.0**LIMB_BITS
 _STEP = 1 / _UNIT
 _WORD = 6  # bits of a place in a word of 64
+_AHEAD = 32  # elements: sums fetched sooner are there when they are needed
 LANE_TERMS = 512  # running sums side by side, which LLVM adds up many at a time
 
 
@@ -101,8 +102,10 @@ def _add(limbs, place, rest, sign):
 @numba.njit(nogil=True, cache=True)
 def _add_row(data, indices, begin, end, scale, sign, limbs, marks):
     """Add a row to limbs, shape (n_features, n_limbs), and mark its features."""
+    flat = limbs.reshape(-1)
     for e in range(begin, end):
         place = indices[e]
+        fetch(flat, indices[min(e + _AHEAD, indices.size - 1)] * limbs.shape[1])
         marks[place >> _WORD] |= np.uint64(1) << np.uint64(place & 63)
         _add(limbs, place, np.float64(data[e]) * scale, sign)
 
@@ -295,8 +298,12 @@ def columns_at(data, indices, indptr, columns, out):
 @numba.njit(nogil=True, cache=True)
 def moments(data, indices, sum_scale, unit, square_scale, sums, squares):
     """Add elements and their squares to limbs, shape (n_features, n_limbs) each."""
+    flat, flat2 = sums.reshape(-1), squares.reshape(-1)
     for e in range(data.size):
         value, place = np.float64(data[e]), indices[e]
+        later = indices[min(e + _AHEAD, indices.size - 1)]
+        fetch(flat, later * sums.shape[1])
+        fetch(flat2, later * squares.shape[1])
         _add(sums, place, value * sum_scale, 1)
         scaled = value * unit
         square = scaled * scaled

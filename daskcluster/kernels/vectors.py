@@ -9,6 +9,8 @@ from numba.extending import intrinsic
 
 from daskcluster.sizing import LANES
 
+_AHEAD = 96  # elements: fetched sooner, they are there when they are needed
+
 
 @intrinsic
 def lesser(typing, a, b):
@@ -106,7 +108,21 @@ def add_products(typing, data, indices, columns, begin, end, group, out, n_runs)
             cgutils.alloca_once_value(builder, ir.Constant(lanes, [0.0] * LANES)) for _ in range(n)
         ]
         step = context.get_constant(place, 1)
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        bring = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        stored = builder.extract_value(places.shape, 0)
         with cgutils.for_range_slice(builder, first, last, step) as (e, _):
+            later = builder.add(e, context.get_constant(place, _AHEAD))
+            later = builder.select(builder.icmp_signed("<", later, stored), later, e)
+            later = builder.load(builder.gep(places.data, [later]))
+            later = context.cast(builder, later, signature.args[1].dtype, place)
+            later = builder.add(builder.mul(later, width), group)
+            for _ in range(n):
+                address = builder.bitcast(builder.gep(table.data, [later]), byte)
+                # To read, again and again, as data.
+                builder.call(bring, [address, *(ir.Constant(word, m) for m in (0, 3, 1))])
+                later = builder.add(later, run)
             value = builder.load(builder.gep(rows.data, [e]))
             value = context.cast(builder, value, signature.args[0].dtype, types.float32)
             at = builder.load(builder.gep(places.data, [e]))
