@@ -36,7 +36,7 @@ from sklearn.exceptions import ConvergenceWarning
 from daskcluster import KMeans
 from daskcluster.fit.data import Dataset, store_dataset
 from daskcluster.fit.kmeans import ALGORITHMS
-from daskcluster.kernels import compiled
+from daskcluster.kernels import compiling
 from daskcluster.store import Store
 
 EXAMPLE = (
@@ -148,7 +148,7 @@ def race(store: Store, data: Dataset, options: argparse.Namespace) -> dict[str, 
         return run
 
     def by_numpy() -> None:
-        with patch.object(compiled, "has_numba", lambda: False):
+        with patch.object(compiling, "has_numba", lambda: False):
             ours()
         ran["numpy"] = ran["daskcluster"]
 

@@ -18,7 +18,8 @@ from daskcluster.sources import open_source
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = (
     "bench_checkpoint", "bench_cluster", "bench_codecs", "bench_engine", "bench_fit",
-    "bench_s3", "bench_scheduler", "bench_seeding", "bench_soft", "bench_sweep", "fuzz", "load",
+    "bench_s3", "bench_scheduler", "bench_seeding", "bench_soft", "bench_sparse", "bench_sweep",
+    "fuzz", "load",
     "make_store", "measure_memory", "notebook", "soak",
 )  # fmt: skip
 
@@ -224,6 +225,20 @@ def test_notebook(tmp_path, monkeypatch):
         ("20newsgroups", 20, None), *(("20newsgroups", 20, beta) for beta in soft),
     ]  # fmt: skip
     assert all(0 < line["purity"] <= 1 for line in lines)
+
+
+def test_bench_sparse():
+    small = ("--rows", 400, "--terms", 2000, "--k", 4, "--max-iter", 10, "--repeats", 2)
+    events, last = run("bench_sparse", *small)
+    assert events["run"][0]["sizes"]["n_features"] == 2000
+    assert [fit["name"] for fit in events["fit"]] == ["daskcluster", "scikit-learn"]
+    for fit in (*events["fit"], *events["floor"]):
+        check_spread(fit["seconds"], 2)
+    ours, theirs = events["fit"]
+    assert ours["inertia"] == pytest.approx(theirs["inertia"], rel=1e-9)
+    (result,) = events["result"]
+    assert result["same_labels"]
+    assert f"{result['times_as_fast']:.2f} times as fast as scikit-learn" in last
 
 
 def test_bench_soft():

@@ -11,7 +11,7 @@ from strategies import CHECK, FEW, centers_for, session_over, tables
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.compiled import has_numba
+from daskcluster.kernels.compiling import has_numba
 from daskcluster.kernels.frame import Frame, frame_of
 from daskcluster.kernels.gridsums import GridSum
 from daskcluster.kernels.outputs import Membership

@@ -17,8 +17,9 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import frame_of, unmoved
 from daskcluster.kernels.hard import Assign
-from daskcluster.kernels.nearest import Nearest, NearestSparse
+from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.sparse import SparseRows
+from daskcluster.kernels.sparse_centers import NearestSparse
 from daskcluster.kernels.sparse_clusters import SparseSums, same, squared_shift
 from daskcluster.kernels.sparse_hard import AssignSparse
 from daskcluster.sizing import Grid

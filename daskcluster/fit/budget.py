@@ -6,7 +6,7 @@ import numpy as np
 
 from daskcluster.engine import Session, parse_bytes
 from daskcluster.fit.data import Dataset
-from daskcluster.kernels import compiled
+from daskcluster.kernels import compiled, compiling
 from daskcluster.kernels.projection import Basis, basis_of
 from daskcluster.seeding import take_rows
 from daskcluster.sizing import (
@@ -112,7 +112,7 @@ class _Finest:
 
 def _kept_of_rows(data: Dataset, clusters: list[int], algorithm: str) -> _Finest:
     k = clusters[0]
-    loops = compiled.has_numba() and compiled.worthwhile(data.n_rows, k, data.n_features)
+    loops = compiling.has_numba() and compiled.worthwhile(data.n_rows, k, data.n_features)
     # To compare a row with few centres costs loops less than what proves that it need not be.
     few = loops and k < FEWEST_PROJECTED
     project = algorithm == "projection" or (algorithm == "auto" and not few)

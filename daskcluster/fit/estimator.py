@@ -158,7 +158,10 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     ) -> Self:  # fmt: skip
         fit = run_fit(data, options, budget=self.memory_budget, progress=progress, trail=trail)
         self._take(fit, data, X, options.seed)
-        self.labels_ = self._apply(X, self._mapped(Label(fit.best.centers)), np.int32, None)
+        labels = getattr(fit.best, "labels", None)
+        if labels is None:
+            labels = self._apply(X, self._mapped(Label(fit.best.centers)), np.int32, None)
+        self.labels_ = labels
         return self
 
     def _take(self, fit: Fit, data: Dataset, X: Any, seed: int) -> None:

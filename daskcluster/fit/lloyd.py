@@ -13,6 +13,7 @@ from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign, HardPartial
+from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.projection import Basis
 from daskcluster.kernels.rowmaps import unit_rows
 from daskcluster.kernels.sparse import SparseRows, is_sparse
@@ -22,7 +23,7 @@ from daskcluster.kernels.sparse_clusters import (
     same,
     squared_shift,
 )
-from daskcluster.kernels.sparse_hard import AssignSparse, SparsePartial
+from daskcluster.kernels.sparse_hard import AssignSparse, KeptLabels, SparsePartial
 from daskcluster.sizing import Grid
 from daskcluster.survey import Scale
 
@@ -44,6 +45,8 @@ class Lloyd:
     history: list[dict[str, Any]]
     """Per iteration: inertia of the labels against the centres they belong to, sum of squared
     shifts of the centres, rows that changed cluster, empty clusters, passes so far."""
+    labels: Labels | None = None
+    """Of all rows, where they were asked for."""
 
     @property
     def cost(self) -> float:
@@ -119,6 +122,7 @@ def lloyd(
     loops: bool = True,
     sparse: bool = False,
     unit: bool = False,
+    labelled: bool = False,
     keep: Callable[[dict[str, Any]], None] | None = None,
     about: dict[str, Any] | None = None,
 ) -> Asking[Lloyd]:
@@ -130,7 +134,8 @@ def lloyd(
     provably keep their label, ``basis`` proves it of more, ``paired`` more often. ``loops`` are
     compiled where that pays; for sparse rows there are none. ``sparse``
     centres and sums hold only what is not 0, and nothing is proved. ``unit`` centres are of unit
-    length. ``about`` is told with every iteration, where runs take turns.
+    length. ``labelled`` asks for the labels of sparse rows. ``about`` is told with every
+    iteration, where runs take turns.
     """
     grid = scale.moments.sum_grid
     compiled = loops and worthwhile(session.cut.n_rows, *run.centers.shape)
@@ -163,10 +168,21 @@ def lloyd(
         yield from assign("labels")
     assert run.total is not None
     inertia = _inertia(scale, grid, run.total, run.centers)
+    labels = (yield from _last_labels(run, scale)) if labelled else None
     return Lloyd(
         dense_centers(run.centers), inertia, len(run.history), run.converged, run.total.counts,
-        run.history,
+        run.history, labels,
     )  # fmt: skip
+
+
+def _last_labels(run: Progression, scale: Scale) -> Asking[Labels | None]:
+    """The labels that the rows' states hold, of sparse centres."""
+    if not is_sparse(run.centers):
+        return None
+    place = len(run.history) + (not run.repeated)
+    job = AssignSparse(run.centers, None, place, scale.frame, scale.moments.sum_grid)
+    parts = yield Ask(KeptLabels(job), "labels")
+    return np.concatenate([labels for _, labels in sorted(parts, key=lambda part: part[0])])
 
 
 def _advance(

@@ -26,7 +26,7 @@ from daskcluster.errors import ModelError
 from daskcluster.files import LEFTOVER, LOCK, nearest_folder, only_writer, write_atomically
 from daskcluster.fit.checkpoint import FILE as CHECKPOINT
 from daskcluster.fit.checkpoint import check_about
-from daskcluster.kernels.compiled import has_numba
+from daskcluster.kernels.compiling import has_numba
 from daskcluster.schema import parse_json
 from daskcluster.sizing import LARGEST_MAGNITUDE
 from daskcluster.sources.npy import parse_npy

@@ -74,7 +74,10 @@ def describe(data: Dataset, scale: Scale | None, options: Options) -> dict[str, 
 
 
 def _digest(*arrays: Any) -> str:
-    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
 
 
 def init_name(options: Options) -> str:
@@ -89,7 +92,7 @@ def given_centers(options: Options, n_features: int) -> Floats | None:
     if isinstance(options.init, str):
         return None
     if not callable(options.init):
-        return options.init.astype(np.float64)
+        return options.init.astype(np.float64, copy=False)
     centers = np.asarray(options.init(options.seed, options.restart), dtype=np.float64)
     check_centers(centers, options.n_clusters, n_features)
     return centers
@@ -115,7 +118,8 @@ def check_centers(centers: Any, n_clusters: int, n_features: int) -> None:
             f"The shape of the initial centers {centers.shape} does not match the number of "
             f"features of the data {n_features}."
         )
-    if not (np.abs(centers) <= LARGEST_MAGNITUDE).all():
+    # NaN is the extreme of what holds it, and is in no range.
+    if not (centers.max() <= LARGEST_MAGNITUDE and centers.min() >= -LARGEST_MAGNITUDE):
         raise InputError(
             f"The initial centers hold NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}."
         )

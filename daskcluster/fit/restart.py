@@ -63,9 +63,10 @@ def hard_restart(
         shared.session, shared.scale, run, max_iter=options.max_iter, tol=options.tol,
         bounded=options.algorithm != "lloyd", basis=shared.basis, paired=shared.spending.pairs,
         loops=not shared.data.sparse, sparse=shared.data.wide, unit=unit, about=about,
+        labelled=shared.data.reader.in_memory,
         keep=lambda state: page.keep("lloyd", state),
     )  # fmt: skip
-    page.keep("found", vars(best))
+    page.keep("found", {k: v for k, v in vars(best).items() if k != "labels"})
     return best
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from daskcluster.engine import Ask, Asking, Session
 from daskcluster.fit.data import Dataset
 from daskcluster.kernels import exact
-from daskcluster.kernels.compiled import has_numba, worthwhile
+from daskcluster.kernels.compiled import worthwhile
+from daskcluster.kernels.compiling import has_numba
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.responsibilities import Softness

@@ -5,12 +5,9 @@ its place without numba. Both ways prove labels, so no result depends on which w
 coordinates leave open are compared with the centres within reach here, and with all there.
 """
 
-import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +16,13 @@ import numpy.typing as npt
 
 from daskcluster.kernels import bounds
 from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
 from daskcluster.kernels.products import pack
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import INTEGER_BOUNDS
-
-_LOG = logging.getLogger(__name__)
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
@@ -48,33 +44,22 @@ def worthwhile(n_rows: int, n_clusters: int, n_features: int) -> bool:
 
 
 @cache
-def has_numba() -> bool:
-    """Whether numba is installed here."""
-    return find_spec("numba") is not None
-
-
-_LOADING = threading.Lock()
-
-
-@cache
 def _modules() -> tuple[Any, Any]:
     from daskcluster.kernels import loops, row_loops  # noqa: PLC0415 - numba takes a second to import
 
-    cached = Path(row_loops.compare.stats.cache_path).glob("row_loops.compare-*.nbi")
-    if not any(cached):
-        _LOG.warning("compiling loops, once on this machine: this takes some seconds")
+    tell_of_compiling(Path(row_loops.compare.stats.cache_path), "row_loops.compare")
     return loops, row_loops
 
 
 def _loops() -> Any:
     """The compiled functions over bounds; the first call in a process loads or compiles them."""
-    with _LOADING:
+    with LOADING:
         return _modules()[0]
 
 
 def _row_loops() -> Any:
     """And those over rows."""
-    with _LOADING:
+    with LOADING:
         return _modules()[1]
 
 

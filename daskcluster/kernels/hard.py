@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from daskcluster.kernels import compiled, exact
+from daskcluster.kernels import compiled, compiling, exact
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
@@ -169,7 +169,7 @@ class Assign:
 
     @property
     def _by_loops(self) -> bool:
-        return self.compiled and compiled.has_numba()
+        return self.compiled and compiling.has_numba()
 
     @property
     def _keeps_pairs(self) -> bool:

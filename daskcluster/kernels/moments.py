@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.errors import InputError
-from daskcluster.kernels import exact
+from daskcluster.kernels import exact, sparse_compiled
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.sparse import is_sparse
 from daskcluster.kernels.sparse_sums import column_sums
@@ -147,6 +147,13 @@ class SumMoments:
         self, batch: Batch, sums_grid: Grid, squares_grid: Grid
     ) -> tuple[exact.Ints, exact.Ints]:
         rows, own = batch.rows, batch.weights
+        unit = Grid(squares_grid.exponent - 2 * self.exponent, squares_grid.n_limbs)
+        if (
+            own is None
+            and sparse_compiled.pays(len(rows.data))
+            and sparse_compiled.can_add_moments(self.exponent, sums_grid, unit)
+        ):
+            return sparse_compiled.moments(rows, self.exponent, sums_grid, unit)
         values = rows.data.astype(np.float64)
         square, error, grid = self._squares(values, squares_grid)
         squares = column_sums(rows, square, grid, own) + column_sums(rows, error, grid, own)

@@ -12,7 +12,6 @@ Errors of a product of length d follow Higham, *Accuracy and Stability of Numeri
 section 3.1: ``gamma_d = d u / (1 - d u)`` for any order of summation, with or without FMA.
 """
 
-import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -20,9 +19,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import exact, sparse_nearest
+from daskcluster.kernels import exact, sparse_compiled, sparse_nearest
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
-from daskcluster.kernels.prepared import Moved, Scores, move, prepare
+from daskcluster.kernels.prepared import Moved, Scores, SparseScores, move, prepare, prepare_sparse
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS
@@ -73,6 +72,11 @@ class Nearest:
     @cached_property
     def _moved(self) -> Moved:
         return move(self.centers, self.frame)
+
+    @property
+    def _sizes(self) -> Moved:
+        """The same, but for the weights."""
+        return self._moved
 
     @cached_property
     def single(self) -> Scores:
@@ -173,40 +177,66 @@ class Nearest:
         moved = sparse_nearest.scaled(rows, self.frame)
         if not known:
             found.norms[run] = sparse_nearest.norms_above(moved, self.frame)
-        prepared = self.sparse(rows.most_stored)
         # From the origin the norms are the lengths.
         at_origin = self.frame.middle is None
         lengths = found.norms[run].astype(np.float64) if at_origin else None
-        values, margin = sparse_nearest.scores(moved, prepared, lengths)
-        found.labels[run], best, second = sparse_nearest.two_best(values)
+        if sparse_compiled.pays(len(rows.data)):
+            found.labels[run], best, second, margin = self._two_best(moved, lengths)
+        else:
+            prepared = self.sparse(rows.most_stored)
+            values, margin = sparse_nearest.scores(moved, prepared, lengths)
+            found.labels[run], best, second = sparse_nearest.two_best(values)
         gap = second - best - margin
         sure = gap > 0
         found.gaps[run] = np.where(sure, sparse_nearest.downwards(gap), 0)
-        norms = found.norms[run].astype(np.float64)
-        squares = norms * norms + best + prepared.lift + 2 * margin
-        squares += 2.0**-48 * (norms * norms + np.abs(best) + abs(prepared.lift))
+        norms, lift = found.norms[run].astype(np.float64), self._sizes.lift
+        squares = norms * norms + best + lift + 2 * margin
+        squares += 2.0**-48 * (norms * norms + np.abs(best) + abs(lift))
         found.radii[run] = sparse_nearest.upwards(np.sqrt(np.maximum(squares, 0)))
         return np.flatnonzero(~sure)
 
-    @np.errstate(over="ignore", invalid="ignore")
-    def _near_sparse(self, rows: SparseRows) -> npt.NDArray[np.bool_]:
-        """Which centres float64 cannot tell from the nearest."""
-        prepared = self.sparse(rows.most_stored)
-        values, margin = sparse_nearest.scores(sparse_nearest.scaled(rows, self.frame), prepared)
-        near: npt.NDArray[np.bool_] = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
-        return near
+    def _two_best(
+        self, rows: SparseRows, lengths: Floats | None
+    ) -> tuple[Labels, Floats, Floats, Floats]:
+        """What `sparse_nearest.scores` and `two_best` say, in float32."""
+        prepared = self._looped
+        labels, best, second = sparse_compiled.two_best(rows, prepared.columns, prepared.squares)
+        lengths = sparse_nearest.lengths_above(rows) if lengths is None else lengths
+        margin = prepared.margin(lengths, rows.lengths)
+        return labels, best.astype(np.float64), second.astype(np.float64), margin
+
+    @cached_property
+    def _looped(self) -> SparseScores:
+        return prepare_sparse(self._sizes, self._columns32)
+
+    @property
+    def _columns32(self) -> Singles:
+        return sparse_compiled.dense_columns_of(self._moved.weights)
 
     def _decide(self, rows: Rows) -> npt.NDArray[np.intp]:
         """Labels of rows that float32 could not decide: float64 first, then integers."""
-        near = self._near_sparse(rows) if is_sparse(rows) else self._near(rows)
+        if is_sparse(rows):
+            return self._decide_sparse(rows, self.sparse(rows.most_stored), self.centers)
+        near = self._near(rows)
         labels: npt.NDArray[np.intp] = near.argmax(axis=1)
         open_rows = np.flatnonzero(near.sum(axis=1) > 1)
-        if len(open_rows) and is_sparse(rows):
-            labels[open_rows] = sparse_nearest.decide_exactly(
-                rows[open_rows], near[open_rows], self.centers, self._exact_squares
-            )
-        elif len(open_rows):
+        if len(open_rows):
             labels[open_rows] = self._decide_exactly(rows[open_rows], near[open_rows])
+        return labels
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _decide_sparse(
+        self, rows: SparseRows, prepared: Scores, centers: Floats
+    ) -> npt.NDArray[np.intp]:
+        """The same, given the centres in float64 and as they are."""
+        values, margin = sparse_nearest.scores(sparse_nearest.scaled(rows, self.frame), prepared)
+        near = ~(values > (values.min(axis=1) + margin)[:, np.newaxis])
+        labels: npt.NDArray[np.intp] = near.argmax(axis=1)
+        open_rows = np.flatnonzero(near.sum(axis=1) > 1)
+        if len(open_rows):
+            labels[open_rows] = sparse_nearest.decide_exactly(
+                rows[open_rows], near[open_rows], centers, self._exact_squares
+            )
         return labels
 
     def _near(self, rows: Rows) -> npt.NDArray[np.bool_]:
@@ -235,54 +265,6 @@ class Nearest:
                 seen[key] = int(pick[exact.nearest(row.astype(np.float64), self.centers[pick])])
             labels.append(seen[key])
         return np.array(labels, dtype=np.intp)
-
-
-class NearestSparse(Nearest):
-    """The same for sparse centres, of which only what is not 0 is gone over.
-
-    Parameters
-    ----------
-    centers : SparseRows of shape (n_clusters, n_features)
-    frame : Frame
-        Without shift and middle.
-    """
-
-    def __init__(self, centers: SparseRows, frame: Frame) -> None:
-        assert frame.shift is None
-        assert frame.middle is None
-        first: dict[bytes, int] = {}
-        for i in range(len(centers)):
-            run = slice(centers.indptr[i], centers.indptr[i + 1])
-            first.setdefault(centers.indices[run].tobytes() + centers.data[run].tobytes(), i)
-        self.kept = np.array(list(first.values()), dtype=np.int32)
-        self.repeats = len(self.kept) < len(centers)
-        self.frame = frame
-        self._distinct = centers[self.kept] if self.repeats else centers
-
-    @cached_property
-    def _columns(self) -> Floats:
-        """The centres with a row a feature."""
-        columns: Floats = self._distinct.matrix().T.toarray(order="C")
-        return columns
-
-    @cached_property
-    def centers(self) -> Floats:  # type: ignore[override]
-        return self._columns.T
-
-    @cached_property
-    def _moved(self) -> Moved:
-        scaled = sparse_nearest.scaled(self._distinct, self.frame)
-        squares = scaled.squares()
-        exponent = self.frame.exponent
-        columns = np.ldexp(self._columns, -exponent) if exponent else self._columns
-        longest = float(np.sqrt(squares.max()))
-        return Moved(columns.T, squares, longest, longest, 0.0, float(squares.mean()))
-
-    @cached_property
-    def _exact_squares(self) -> list[Fraction]:
-        ends = self._distinct.indptr
-        rows = (self._distinct.data[a:b] for a, b in itertools.pairwise(ends.tolist()))
-        return [exact.squared_norms(row[np.newaxis])[0] for row in rows]
 
 
 def norm_errors(frame: Frame, n_features: int) -> tuple[np.float32, np.float32, np.float32]:

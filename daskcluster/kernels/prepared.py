@@ -15,6 +15,7 @@ from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.products import pack
 from daskcluster.kernels.scratch import scratch
 
+_FLOAT32_BITS = 22  # of a number of terms for which `gamma` is a small part
 _SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
 
 
@@ -81,6 +82,8 @@ class Moved:
     """Norm of the middle."""
     lift: float
     """Mean of the squares less the middle's."""
+    n_features: int
+    """Of the centres, whatever part of them the weights are."""
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -93,19 +96,27 @@ def move(centers: Floats, frame: Frame) -> Moved:
     weights = np.subtract(moved, middle, out=moved)
     longest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights).max()))
     lift = float(squares.mean()) - float(middle @ middle)
-    return Moved(weights, squares, longest, float(np.sqrt(squares.max())) + away, away, lift)
+    return Moved(
+        weights, squares, longest, float(np.sqrt(squares.max())) + away, away, lift, len(middle)
+    )
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def prepare(moved: Moved, dtype: Any, n_terms: int | None = None) -> Scores:
     """Centres in a precision, for rows of which up to ``n_terms`` elements are not 0."""
-    d = moved.weights.shape[1]
-    terms = d if n_terms is None else n_terms
+    terms = moved.n_features if n_terms is None else n_terms
+    squares = moved.squares - moved.squares.mean()
+    slope, offset, reach = _errors(moved, squares, dtype, terms)
+    weights = moved.weights.astype(dtype, copy=False)
+    return Scores(weights, squares.astype(dtype), moved.lift, moved.away, slope, offset, reach)
+
+
+def _errors(moved: Moved, squares: Floats, dtype: Any, terms: Any) -> tuple[Any, Any, float]:
+    """Slope and offset of `Scores` for each number of terms, and its reach."""
     unit = float(np.finfo(dtype).eps) / 2
     # Gradual underflow or flush to zero costs at most this much an element.
     tiny = float(np.finfo(dtype).tiny)
-    squares_error = (d + 4) * 2.0**-53 * float(moved.squares.max())
-    squares = moved.squares - moved.squares.mean()
+    squares_error = (moved.n_features + 4) * 2.0**-53 * float(moved.squares.max())
     # The weights are differences: they err in proportion to what was subtracted, once each way.
     weights_error = 2 * 2.0**-53 * moved.subtracted
     # Two units for the rows, two for the weights, four for the last sum and the comparison.
@@ -116,7 +127,43 @@ def prepare(moved: Moved, dtype: Any, n_terms: int | None = None) -> Scores:
     # An infinite sum is not an error in proportion: far from infinity, or else undecided.
     top = float(np.finfo(dtype).max) / 8
     if float(np.abs(squares).max()) > top:
-        offset = np.inf
-    reach = top / max(moved.longest, 1.0)
-    weights = moved.weights.astype(dtype, copy=False)
-    return Scores(weights, squares.astype(dtype), moved.lift, moved.away, slope, offset, reach)
+        offset = offset + np.inf
+    return slope, offset, top / max(moved.longest, 1.0)
+
+
+@dataclass(frozen=True)
+class SparseScores:
+    """Centres prepared in float32 for loops over the elements of sparse rows."""
+
+    columns: Singles
+    """The weights with a row a feature, padded to whole runs of `sizing.LANES`."""
+    squares: Singles
+    """As in `Scores`; infinite for the columns that are no centre's."""
+    lift: float
+    errors: Floats
+    """Slopes and offsets for rows of less than ``2**i`` elements, shape (2, n)."""
+    reach: float
+
+    def margin(self, lengths: Floats, stored: npt.NDArray[np.int64]) -> Floats:
+        """`Scores.margin` of rows that hold so many elements."""
+        slope, offset = self.errors[:, np.frexp(stored)[1]]
+        margin: Floats = slope * lengths + offset
+        margin[lengths > self.reach] = np.inf
+        return margin
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def prepare_sparse(moved: Moved, columns: Singles) -> SparseScores:
+    """Of centres with such columns. A sum of very many float32 has no bound."""
+    squares = moved.squares - moved.squares.mean()
+    *errors, reach = _errors(moved, squares, np.float32, 2.0 ** np.arange(_FLOAT32_BITS))
+    unbounded = ((0, 0), (0, 64 - _FLOAT32_BITS))
+    padded = np.full(columns.shape[1], np.inf, dtype=np.float32)
+    padded[: len(squares)] = squares
+    return SparseScores(
+        columns,
+        padded,
+        moved.lift,
+        np.pad(np.array(errors), unbounded, constant_values=np.inf),
+        reach,
+    )

@@ -44,7 +44,8 @@ class SparseRows:
         """Of any matrix of scipy.sparse; elements stored twice are added up."""
         rows = sparse.csr_array(matrix)
         if not rows.has_canonical_format:
-            rows = rows.copy()
+            # To columns and back puts them in order, in less time than sorting every row.
+            rows = rows.tocsc().tocsr()
             rows.sum_duplicates()
         indices = rows.indices.astype(np.int32, copy=False)
         return cls(rows.data, indices, rows.indptr.astype(np.int64, copy=False), rows.shape[1])

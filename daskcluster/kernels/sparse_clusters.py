@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import exact, sparse_compiled
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sizing import Grid
@@ -66,6 +66,9 @@ class SparseSums:
             return self
         if not len(self.places):
             return other
+        if len(self.limbs) == 2 and sparse_compiled.pays(len(self.places) + len(other.places)):
+            joint = sparse_compiled.plus(self.places, self.limbs, other.places, other.limbs)
+            return SparseSums(self.n_clusters, self.n_features, *joint)
         at = np.searchsorted(self.places, other.places)
         known = self.places[np.minimum(at, len(self.places) - 1)] == other.places
         limbs = self.limbs.copy()
@@ -90,14 +93,23 @@ class SparseSums:
     def means(self, counts: exact.Ints, grid: Grid) -> SparseRows:
         """``S / n`` rounded to the nearest float64, for counts (n_clusters,) above 0."""
         ends = self.ends
+        first = np.repeat(np.arange(self.n_clusters) * self.n_features, np.diff(ends))
+        indices = (self.places - first).astype(np.int32)
+        return SparseRows(self._quotients(ends, counts, grid), indices, ends, self.n_features)
+
+    def _quotients(self, ends: Places, counts: exact.Ints, grid: Grid) -> Floats:
+        if self._loops(grid):
+            return sparse_compiled.quotients(self.limbs, ends, counts, grid)
         own = np.repeat(counts, np.diff(ends))
         data = np.empty(len(self.places))
         for i in range(0, len(data), _RUN):
             run = slice(i, i + _RUN)
             data[run] = exact.quotients(self.limbs[:, run], own[run], grid)
-        first = np.repeat(np.arange(self.n_clusters) * self.n_features, np.diff(ends))
-        indices = (self.places - first).astype(np.int32)
-        return SparseRows(data, indices, ends, self.n_features)
+        return data
+
+    def _loops(self, grid: Grid) -> bool:
+        pays = sparse_compiled.pays(len(self.places))
+        return pays and sparse_compiled.can_divide(grid)
 
     def inertia(
         self, squares: Fraction, counts: exact.Ints, centers: SparseRows, grid: Grid
@@ -108,10 +120,16 @@ class SparseSums:
             zero = np.zeros((n_limbs, 1), dtype=np.int64)
             held = SparseSums(self.n_clusters, self.n_features, np.zeros(1, np.int64), zero)
             return held.inertia(squares, counts, centers, grid)
+        if self._loops(grid):
+            terms = sparse_compiled.own_terms(self.places, self.limbs, centers, counts, grid)
+            rounded = _certified(squares, *terms)
+            if rounded is not None:
+                return rounded
         at, known = self._at(centers)
         # Two float64 hold two limbs, and products of them far above what underflows.
         if len(self.limbs) <= 2 and grid.exponent > -400:
-            rounded = self._certified(squares, counts, centers, at, known, grid)
+            terms = self._own_terms(counts, centers, at, known, grid)
+            rounded = _certified(squares, *terms)
             if rounded is not None:
                 return rounded
         return self._exactly(squares, counts, centers, at, known, grid)
@@ -124,16 +142,15 @@ class SparseSums:
         at = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
         return at, self.places[at] == wanted
 
-    def _certified(
+    def _own_terms(
         self,
-        squares: Fraction,
         counts: exact.Ints,
         centers: SparseRows,
         at: Places,
         known: npt.NDArray[np.bool_],
         grid: Grid,
-    ) -> float | None:
-        """In doubled precision, where both ends of what may be round to one float64."""
+    ) -> tuple[Floats, Floats, float, int]:
+        """In doubled precision; the terms' size, and how many are added up in one."""
         large, small = np.zeros((2, _RUN))
         size = 0.0
         rows = centers.row_of
@@ -152,16 +169,7 @@ class SparseSums:
             large[:m], more = exact.two_sum(large[:m], term)
             small[:m] += more + rest
             size += float(np.abs(c) @ (n * np.abs(c) + 2 * np.abs(high)))
-        if not np.isfinite(size):
-            return None
-        # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
-        error = Fraction(size) * Fraction(2.0**-100) * (64 + (len(at) // _RUN) ** 2)
-        whole = math.fsum(large)
-        left = math.fsum([*large.tolist(), -whole, *small.tolist()])
-        middle = squares + Fraction(whole) + Fraction(left)
-        error += Fraction(abs(left)) * Fraction(2.0**-52) + len(at) * Fraction(2.0**-1060)
-        low_end, high_end = float(middle - error), float(middle + error)
-        return max(low_end, 0.0) if low_end == high_end else None
+        return large, small, size, len(at) // _RUN
 
     def _exactly(
         self,
@@ -182,10 +190,30 @@ class SparseSums:
         return max(float(total), 0.0)
 
 
+def _certified(
+    squares: Fraction, large: Floats, small: Floats, size: float, depth: int
+) -> float | None:
+    """The inertia, where both ends of what may be round to one float64."""
+    if not np.isfinite(size):
+        return None
+    # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
+    error = Fraction(size) * Fraction(2.0**-100) * (64 + depth**2)
+    whole = math.fsum(large)
+    left = math.fsum([*large.tolist(), -whole, *small.tolist()])
+    middle = squares + Fraction(whole) + Fraction(left)
+    error += Fraction(abs(left)) * Fraction(2.0**-52)
+    error += (depth + 1) * len(large) * Fraction(2.0**-1060)
+    low_end, high_end = float(middle - error), float(middle + error)
+    return max(low_end, 0.0) if low_end == high_end else None
+
+
 def squared_shift(new: SparseRows, old: SparseRows, exponent: int) -> float:
     """Sum of squared differences of centres, in units of ``4**exponent``."""
-    moved: Any = new.matrix() - old.matrix()
-    return float(np.square(np.ldexp(moved.data, -exponent)).sum())
+    if sparse_compiled.pays(len(new.data)):
+        moved = sparse_compiled.differences(new, old)
+    else:
+        moved = (new.matrix() - old.matrix()).data
+    return float(np.square(np.ldexp(moved, -exponent) if exponent else moved).sum())
 
 
 def same(a: SparseRows, b: SparseRows) -> bool:

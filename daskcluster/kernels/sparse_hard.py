@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import exact, sparse_compiled
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame, Singles
-from daskcluster.kernels.nearest import Labels, NearestSparse
+from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.sparse import SparseRows
+from daskcluster.kernels.sparse_centers import NearestSparse
 from daskcluster.kernels.sparse_clusters import SparseSums
 from daskcluster.sizing import Grid
 
@@ -91,15 +92,25 @@ class AssignSparse:
         k = len(self.centers)
         picked = np.arange(len(after)) if before is None else np.flatnonzero(before != after)
         own = None if batch.weights is None else batch.weights[picked]
-        counts = exact.label_counts(after[picked], k, own)
-        if before is not None:
-            counts -= exact.label_counts(before[picked], k, own)
+        came, left = after[picked], None if before is None else before[picked]
+        counts = exact.label_counts(came, k, own)
+        if left is not None:
+            counts -= exact.label_counts(left, k, own)
+        return SparsePartial(self._carried(batch, left, came, picked), counts, len(picked))
+
+    def _carried(self, batch: Batch, left: Labels | None, came: Labels, picked: Any) -> SparseSums:
+        """Sums that the rows ``picked`` take along."""
+        pays = sparse_compiled.pays(int(batch.rows.lengths[picked].sum()))
+        if pays and batch.weights is None and sparse_compiled.can_move(self.grid):
+            k = len(self.centers)
+            moved = sparse_compiled.moved(batch.rows, picked, left, came, k, self.grid)
+            return SparseSums(*self.centers.shape, *moved)
         sums = self._none
         for i in range(0, len(picked), _RUN):
-            run = picked[i : i + _RUN]
-            sums = sums.plus(self._carried(batch, None if before is None else before[run],
-                                           after[run], run))  # fmt: skip
-        return SparsePartial(sums, counts, len(picked))
+            run = slice(i, i + _RUN)
+            some = None if left is None else left[run]
+            sums = sums.plus(self._carried_at_once(batch, some, came[run], picked[run]))
+        return sums
 
     @property
     def _none(self) -> SparseSums:
@@ -107,7 +118,9 @@ class AssignSparse:
         limbs = np.empty((self.grid.n_limbs, 0), dtype=np.int64)
         return SparseSums(*self.centers.shape, empty, limbs)
 
-    def _carried(self, batch: Batch, before: Labels | None, after: Labels, run: Any) -> SparseSums:
+    def _carried_at_once(
+        self, batch: Batch, before: Labels | None, after: Labels, run: Any
+    ) -> SparseSums:
         rows = batch.rows[run]
         limbs = exact.to_grid(rows.data.astype(np.float64), self.grid)
         if batch.weights is not None:
@@ -120,6 +133,28 @@ class AssignSparse:
 
     def merge(self, a: SparsePartial, b: SparsePartial) -> SparsePartial:
         return a.plus(b)
+
+
+@dataclass(frozen=True)
+class KeptLabels:
+    """Reduction: the rows' labels, as their states hold them."""
+
+    assign: AssignSparse
+    """Of the states' iteration and its centres: what is lost is computed anew."""
+    state_kind: str | None = "labels"
+
+    def step(
+        self, batch: Batch, state: LabelState | None
+    ) -> tuple[list[tuple[int, Labels]], LabelState]:
+        if state is None or state.iteration != self.assign.iteration:
+            labels, norms = self.assign.nearest.labels(batch.rows)
+            state = LabelState(self.assign.iteration, labels, norms)
+        return [(batch.start, state.labels)], state
+
+    def merge(
+        self, a: list[tuple[int, Labels]], b: list[tuple[int, Labels]]
+    ) -> list[tuple[int, Labels]]:
+        return a + b
 
 
 def _places(rows: SparseRows, labels: Labels) -> Any:

@@ -4,13 +4,14 @@ Of many features few are stored in a row; the bound for float32 would be as wide
 the product is not what takes the time.
 """
 
+import itertools
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import exact, sparse_compiled
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.sparse import SparseRows
 
@@ -25,10 +26,16 @@ def scaled(rows: SparseRows, frame: Frame) -> SparseRows:
     return rows.with_data(np.ldexp(data, -frame.exponent) if frame.exponent else data)
 
 
+def squares(rows: SparseRows) -> Floats:
+    """Squared norms, float64."""
+    loops = sparse_compiled.pays(len(rows.data))
+    return sparse_compiled.squares(rows) if loops else rows.squares()
+
+
 def lengths_above(rows: SparseRows) -> Floats:
     """Upper bounds on the rows' norms."""
     error = (rows.most_stored + 8) * 2.0**-53
-    lengths: Floats = np.sqrt(rows.squares()) * (1 + error) + _TINY
+    lengths: Floats = np.sqrt(squares(rows)) * (1 + error) + _TINY
     return lengths
 
 
@@ -76,6 +83,27 @@ def scores(rows: SparseRows, prepared: Any, lengths: Floats | None = None) -> tu
     values *= -2
     values += prepared.squares
     return values, prepared.margin(lengths_above(rows) if lengths is None else lengths)
+
+
+def distinct(centers: SparseRows) -> npt.NDArray[np.int32]:
+    """The first of each that are equal, ascending."""
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    ends = centers.indptr.tolist()
+    for i, (begin, end) in enumerate(itertools.pairwise(ends)):
+        # Most differ in how many elements they store, or in the first of them.
+        alike.setdefault((end - begin, centers.data[begin:end][:8].tobytes()), []).append(i)
+    kept = [i for some in alike.values() for i in _distinct_of(centers, some)]
+    return np.array(sorted(kept), dtype=np.int32)
+
+
+def _distinct_of(centers: SparseRows, some: list[int]) -> list[int]:
+    if len(some) == 1:
+        return some
+    first: dict[tuple[bytes, bytes], int] = {}
+    for i in some:
+        run = slice(centers.indptr[i], centers.indptr[i + 1])
+        first.setdefault((centers.indices[run].tobytes(), centers.data[run].tobytes()), i)
+    return list(first.values())
 
 
 def decide_exactly(

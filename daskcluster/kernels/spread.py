@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import compiled, exact
+from daskcluster.kernels import compiled, compiling, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Rows
 from daskcluster.kernels.nearest import Found, Labels, Nearest
@@ -58,7 +58,7 @@ class Labelling:
     @property
     def by_loops(self) -> bool:
         """Whether compiled loops are there, and worth it."""
-        return self.loops and compiled.has_numba()
+        return self.loops and compiling.has_numba()
 
 
 def own_squares(rows: Rows, labels: Labels, points: Floats, frame: Frame) -> Floats:

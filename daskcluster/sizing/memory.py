@@ -5,6 +5,7 @@ import math
 from daskcluster.errors import BudgetError
 from daskcluster.sizing.blocks import MIB, TASKS_PER_THREAD
 from daskcluster.sizing.tiles import (
+    LANES,
     MOST_PROJECTED,
     small_products,
     soft_group,
@@ -64,13 +65,15 @@ def sparse_fit_bytes(
 
     Per thread the blocks as before, and what becomes of one: its elements as float64 and as limbs,
     each with its place; scores of a run of rows. The centres now and before with what is prepared
-    of them, and sums.
+    of them, and sums. Of every feature what does not grow with the centres: their columns' padding,
+    now and before, and sums of one cluster, or of all rows with their squares.
     """
     blocks = (2 + read_ahead(block_bytes, n_threads)) * block_bytes
     elements = block_bytes // 12 * 8 * (3 + 2 * n_limbs)
     scores = 8192 * n_clusters * 8 * 3
     centers = n_clusters * n_features * 8 * (8 + (TASKS_PER_THREAD + 2) * n_limbs)
-    return n_threads * (blocks + elements + scores + centers) + WORKER_OVERHEAD
+    features = n_features * (2 * 4 * LANES + 8 * 8)
+    return n_threads * (blocks + elements + scores + centers + features) + WORKER_OVERHEAD
 
 
 def soft_bytes(

@@ -1,0 +1,185 @@
+"""The work on sparse rows and sums in compiled loops, where numba is installed and it is large.
+
+As in `compiled`, the same is done in NumPy elsewhere: sums, quotients and inertia come to the same
+bits, and labels are proved either way.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daskcluster.kernels import compiling, exact
+from daskcluster.kernels.compiling import LOADING, tell_of_compiling
+from daskcluster.kernels.frame import Floats, Singles
+from daskcluster.kernels.sparse import SparseRows
+from daskcluster.sizing import LANES, Grid
+
+# Elements at once from which loading numba is paid back in a fit.
+MANY = 1 << 16
+# Powers of two beyond which a scale, or what is scaled, could leave float64.
+_SCALES = 1000
+_MOST_LIMBS = 2
+
+Places = npt.NDArray[np.int64]
+Summed = tuple[Places, exact.Ints]
+"""Places and limbs, as in `SparseSums`."""
+
+
+def pays(n_elements: int) -> bool:
+    """Whether loops are faster for so many elements."""
+    return n_elements >= MANY and compiling.has_numba()
+
+
+@cache
+def _module() -> Any:
+    from daskcluster.kernels import sparse_loops  # noqa: PLC0415 - numba takes a second to import
+
+    tell_of_compiling(Path(sparse_loops.plus.stats.cache_path), "sparse_loops.plus")
+    return sparse_loops
+
+
+def _loops() -> Any:
+    with LOADING:
+        return _module()
+
+
+def columns_of(centers: SparseRows, exponent: int) -> Singles:
+    """Centres times ``2**-exponent`` in float32, a row a feature, in whole runs of lanes."""
+    columns = _empty_columns(len(centers), centers.n_features)
+    scale = 2.0**-exponent
+    arrays = centers.data, centers.indices, centers.indptr
+    _loops().fill_columns(*arrays, scale, 0, centers.n_features, columns)
+    return columns
+
+
+def dense_columns_of(weights: Floats) -> Singles:
+    """The same of dense centres (n_clusters, n_features), as they are."""
+    columns = _empty_columns(*weights.shape)
+    with np.errstate(over="ignore"):
+        columns[:, : len(weights)] = weights.T
+    return columns
+
+
+def _empty_columns(n_clusters: int, n_features: int) -> Singles:
+    """On whole cache lines: else every run of lanes would be loaded from two of them."""
+    size = n_features * LANES * -(-n_clusters // LANES)
+    space = np.zeros(size + LANES, dtype=np.float32)
+    first = -space.ctypes.data % (4 * LANES) // 4
+    return space[first : first + size].reshape(n_features, -1)
+
+
+def two_best(
+    rows: SparseRows, columns: Singles, squares: Singles
+) -> tuple[npt.NDArray[np.int32], Singles, Singles]:
+    """The place of the lowest score of each row, it, and the next, in float32."""
+    labels = np.empty(len(rows), dtype=np.int32)
+    best, second = np.empty((2, len(rows)), dtype=np.float32)
+    _loops().two_best(rows.data, rows.indices, rows.indptr, columns, squares, labels, best, second)
+    return labels, best, second
+
+
+def columns_at(rows: SparseRows, columns: npt.NDArray[np.int32]) -> Floats:
+    """Some ascending columns of few rows, dense."""
+    out = np.zeros((len(rows), len(columns)))
+    _loops().columns_at(rows.data, rows.indices, rows.indptr, columns, out)
+    return out
+
+
+def squares(rows: SparseRows) -> Floats:
+    """`SparseRows.squares`, but for the order of sums."""
+    out = np.empty(len(rows))
+    _loops().squares(rows.data, rows.indptr, out)
+    return out
+
+
+def can_move(grid: Grid) -> bool:
+    """Whether `moved` and `moments` can use the grid."""
+    return grid.n_limbs <= _MOST_LIMBS and abs(grid.exponent) < _SCALES
+
+
+def moved(
+    rows: SparseRows, picked: npt.NDArray[np.intp], before: Any, after: Any, n_clusters: int,
+    grid: Grid,
+) -> Summed:  # fmt: skip
+    """Sums that the rows ``picked`` carry from the clusters ``before``, if any, to ``after``."""
+    labels, entries = after, np.arange(len(picked))
+    if before is not None:
+        labels, entries = np.concatenate([after, before]), np.concatenate([entries, ~entries])
+    order = entries[np.argsort(labels, kind="stable")]
+    ends = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=n_clusters))])
+    n_elements = int(rows.lengths[picked].sum()) * (1 if before is None else 2)
+    most = min(n_elements, n_clusters * rows.n_features) + 1
+    places, sums = np.empty(most, np.int64), np.empty((grid.n_limbs, most), np.int64)
+    limbs = np.zeros((rows.n_features, grid.n_limbs), dtype=np.int64)
+    marks = np.zeros(rows.n_features // 64 + 1, dtype=np.uint64)
+    n = _loops().moved(
+        rows.data, rows.indices, rows.indptr, picked, order, ends, 2.0**-grid.exponent,
+        rows.n_features, limbs, marks, places, sums,
+    )  # fmt: skip
+    # A copy for a while takes as much again: only of what is a small part.
+    return (places[:n], sums[:, :n]) if 2 * n > most else (places[:n].copy(), sums[:, :n].copy())
+
+
+def plus(places: Places, limbs: exact.Ints, other: Places, more: exact.Ints) -> Summed:
+    """`SparseSums.plus`, of two limbs."""
+    most = len(places) + len(other)
+    joint, sums = np.empty(most, np.int64), np.empty((len(limbs), most), np.int64)
+    n = _loops().plus(places, limbs, other, more, joint, sums[0], sums[1])
+    return joint[:n], sums[:, :n]
+
+
+def can_divide(grid: Grid) -> bool:
+    """Whether `quotients` and `own_terms` can: two float64 hold two limbs."""
+    return grid.n_limbs == _MOST_LIMBS and -400 < grid.exponent < _SCALES
+
+
+def quotients(limbs: exact.Ints, ends: Any, counts: exact.Ints, grid: Grid) -> Floats:
+    """`exact.quotients` of runs of limbs by the counts of their clusters."""
+    out, loops = np.empty(limbs.shape[1]), _loops()
+    for j, count in enumerate(counts.tolist()):
+        run = slice(ends[j], ends[j + 1])
+        loops.quotients(limbs[0, run], limbs[1, run], count, 2.0**grid.exponent, out[run])
+    return out
+
+
+def own_terms(
+    places: Places, limbs: exact.Ints, centers: SparseRows, counts: exact.Ints, grid: Grid
+) -> tuple[Floats, Floats, float, int]:
+    """Terms of `SparseSums.inertia` in two floats; their size, and how many a float adds up."""
+    loops = _loops()
+    large, small, sizes = np.zeros((3, loops.LANE_TERMS))
+    loops.own_terms(
+        places, limbs[0], limbs[1], centers.data, centers.indices, centers.indptr, counts,
+        centers.n_features, 2.0**grid.exponent, large, small, sizes,
+    )  # fmt: skip
+    return large, small, float(sizes.sum()), len(centers.data) // loops.LANE_TERMS + len(counts)
+
+
+def differences(new: SparseRows, old: SparseRows) -> Floats:
+    """The elements of ``new - old`` that are not 0, row after row."""
+    out = np.empty(len(new.data) + len(old.data) + 1)
+    n = _loops().differences(
+        new.data, new.indices, new.indptr, old.data, old.indices, old.indptr, out
+    )
+    return out[:n]
+
+
+def can_add_moments(exponent: int, sums: Grid, squares: Grid) -> bool:
+    """Whether `moments` can: nothing of it leaves float64."""
+    return max(abs(exponent), abs(sums.exponent), abs(squares.exponent)) < _SCALES
+
+
+def moments(
+    rows: SparseRows, exponent: int, sums: Grid, squares: Grid
+) -> tuple[exact.Ints, exact.Ints]:
+    """Sums of all columns, and of their squares in units of ``4**exponent``, as limbs."""
+    into = np.zeros((rows.n_features, sums.n_limbs), dtype=np.int64)
+    into2 = np.zeros((rows.n_features, squares.n_limbs), dtype=np.int64)
+    _loops().moments(
+        rows.data, rows.indices, 2.0**-sums.exponent, 2.0**-exponent, 2.0**-squares.exponent,
+        into, into2,
+    )  # fmt: skip
+    return np.ascontiguousarray(into.T), np.ascontiguousarray(into2.T)
