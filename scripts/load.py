@@ -203,8 +203,8 @@ def features(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     began = time.perf_counter()
     found = model(options, 10, init="random").fit(store)
     seconds = time.perf_counter() - began
-    # As many clusters as rows, in a worker that has little.
-    with local_cluster(1, 1, options.features * 2000) as _:
+    # Of 100,000 features these centres alone are more than the worker has.
+    with local_cluster(1, 1, 10**9):
         try:
             model(options, 1500, init="random").fit(store.path)
             refused = None

@@ -310,7 +310,7 @@ def test_load():
     assert len(events["memory"]) == 10
     assert found["chunks"]["chunks"] == 20
     assert found["clusters"]["k"] == 50
-    assert "fewer clusters" in found["features"]["refused"]
+    assert found["features"]["refused"] is None  # so few features fit
     assert last.startswith("5 parts of seed 0")
 
 
