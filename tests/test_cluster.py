@@ -173,7 +173,7 @@ class Slow(Large):
 
 def test_large_partials_are_merged_on_the_workers(client, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
-    monkeypatch.setattr(ClusterBackend, "_tasks_per_thread", 2)
+    monkeypatch.setattr(ClusterBackend, "tasks_per_thread", 2)
     merged = []
     submit = client.submit
 
@@ -191,7 +191,7 @@ def test_large_partials_are_merged_on_the_workers(client, monkeypatch, tmp_path)
 
 def test_a_worker_killed_before_a_tree_costs_time_only(own_cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
-    monkeypatch.setattr(ClusterBackend, "_tasks_per_thread", 2)
+    monkeypatch.setattr(ClusterBackend, "tasks_per_thread", 2)
     with session() as run:
         assert run.reduce(Large(tmp_path / "died"), "sum") == 100 * 99 // 2
     assert (tmp_path / "died").exists()
@@ -199,7 +199,7 @@ def test_a_worker_killed_before_a_tree_costs_time_only(own_cluster, monkeypatch,
 
 def test_a_worker_killed_during_a_tree_costs_time_only(own_cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "FAN_IN", 2)
-    monkeypatch.setattr(ClusterBackend, "_tasks_per_thread", 2)
+    monkeypatch.setattr(ClusterBackend, "tasks_per_thread", 2)
     monkeypatch.setattr(members, "LOOK_SECONDS", 0.1)
     (tmp_path / "died").touch()
     merge = ClusterBackend._merge
