@@ -17,8 +17,9 @@ from daskcluster.kernels.frame import Floats, Singles
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sizing import LANES, Grid
 
-# Elements at once from which loading numba is paid back in a fit.
+# Elements at once from which loading numba is paid back in a fit, and those that are worth a call.
 MANY = 1 << 16
+WORTH_A_CALL = 1 << 12
 # Powers of two beyond which a scale, or what is scaled, could leave float64.
 _SCALES = 1000
 _MOST_LIMBS = 2
@@ -29,8 +30,9 @@ Summed = tuple[Places, exact.Ints]
 
 
 def pays(n_elements: int) -> bool:
-    """Whether loops are faster for so many elements."""
-    return n_elements >= MANY and compiling.has_numba()
+    """Whether loops are faster for so many elements; where they are loaded, fewer are enough."""
+    loaded = _module.cache_info().currsize
+    return n_elements >= (WORTH_A_CALL if loaded else MANY) and compiling.has_numba()
 
 
 @cache

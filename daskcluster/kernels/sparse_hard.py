@@ -20,6 +20,7 @@ from daskcluster.kernels.sparse_clusters import SparseSums
 from daskcluster.sizing import Grid
 
 _RUN = 1 << 13  # rows whose elements are added at once: two entries each
+_FEATURES = 16  # that are cleared in the time in which an element is added
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ class AssignSparse:
 
     def _carried(self, batch: Batch, left: Labels | None, came: Labels, picked: Any) -> SparseSums:
         """Sums that the rows ``picked`` take along."""
-        pays = sparse_compiled.pays(int(batch.rows.lengths[picked].sum()))
+        n_elements = int(batch.rows.lengths[picked].sum())
+        # A column's sum is cleared for each of the features.
+        pays = sparse_compiled.pays(n_elements) and _FEATURES * n_elements > self.centers.shape[1]
         if pays and batch.weights is None and sparse_compiled.can_move(self.grid):
             k = len(self.centers)
             moved = sparse_compiled.moved(batch.rows, picked, left, came, k, self.grid)

@@ -10,7 +10,7 @@ what it imports, delete ``__pycache__``.
 import numba
 import numpy as np
 
-from daskcluster.kernels.loops import minimum
+from daskcluster.kernels.loops import SUMS, minimum
 from daskcluster.kernels.vectors import add_products, fetch, first_bit, fused
 from daskcluster.sizing import LANES, LIMB_BITS
 
@@ -18,6 +18,7 @@ _UNIT = 2.0**LIMB_BITS
 _STEP = 1 / _UNIT
 _WORD = 6  # bits of a place in a word of 64
 _AHEAD = 32  # elements: sums fetched sooner are there when they are needed
+_FEW = 16  # one in so many is few
 LANE_TERMS = 512  # running sums side by side, which LLVM adds up many at a time
 
 
@@ -66,9 +67,9 @@ def two_best(data, indices, indptr, columns, squares, labels, best, second):
         labels[i], best[i], second[i] = _two_lowest(products, squares)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath=SUMS)
 def squares(data, indptr, out):
-    """Squared norms of rows."""
+    """Squared norms of rows; bounds on their errors hold for any order of the sums."""
     for i in range(out.size):
         total = 0.0
         for e in range(indptr[i], indptr[i + 1]):
@@ -159,8 +160,27 @@ def _copied(places, limbs, i, until, joint, low, high, n):
 
 
 @numba.njit(nogil=True, cache=True)
-def plus(places, limbs, other, more, joint, low, high):
-    """The sum of two sparse sums of two limbs; returns at how many places it is not 0."""
+def _joined(places, limbs, other, more, joint, low, high):
+    """`plus` as far as both have more; returns where in each it stops, and how many it has made.
+
+    Without a branch: which of two places comes first is hard to guess.
+    """
+    n = i = e = 0
+    while i < places.size and e < other.size:
+        mine, theirs = np.int64(places[i] <= other[e]), np.int64(other[e] <= places[i])
+        total = limbs[0, i] * mine + more[0, e] * theirs
+        carried = total >> LIMB_BITS
+        joint[n], low[n] = min(places[i], other[e]), total - (carried << LIMB_BITS)
+        high[n] = limbs[1, i] * mine + more[1, e] * theirs + carried
+        n += np.int64((low[n] | high[n]) != 0)
+        i += mine
+        e += theirs
+    return i, e, n
+
+
+@numba.njit(nogil=True, cache=True)
+def _plus_few(places, limbs, other, more, joint, low, high):
+    """`plus` where the other are few: what lies between them is copied."""
     n = i = begin = 0
     for e in range(other.size):
         begin, i = i, _copied(places, limbs, i, other[e], joint, low, high, n)
@@ -173,7 +193,19 @@ def plus(places, limbs, other, more, joint, low, high):
         carried = total >> LIMB_BITS
         joint[n], low[n], high[n] = other[e], total - (carried << LIMB_BITS), top + carried
         n += 1 if low[n] != 0 or high[n] != 0 else 0
-    return n + _copied(places, limbs, i, np.int64(2**63 - 1), joint, low, high, n) - i
+    return i, other.size, n
+
+
+@numba.njit(nogil=True, cache=True)
+def plus(places, limbs, other, more, joint, low, high):
+    """The sum of two sparse sums of two limbs; returns at how many places it is not 0."""
+    if _FEW * other.size < places.size:
+        i, e, n = _plus_few(places, limbs, other, more, joint, low, high)
+    else:
+        i, e, n = _joined(places, limbs, other, more, joint, low, high)
+    end = np.int64(2**63 - 1)
+    n += _copied(places, limbs, i, end, joint, low, high, n) - i
+    return n + _copied(other, more, e, end, joint, low, high, n) - e
 
 
 @numba.njit(nogil=True, cache=True)
