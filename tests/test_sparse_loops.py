@@ -30,7 +30,7 @@ def both():
     def call(function):
         with patch.object(sparse_compiled, "MANY", 0):
             looped = function()
-        with patch.object(sparse_compiled, "MANY", np.inf):
+        with patch.multiple(sparse_compiled, MANY=np.inf, WORTH_A_CALL=np.inf):
             return looped, function()
 
     return call

@@ -32,7 +32,8 @@ Summed = tuple[Places, exact.Ints]
 def pays(n_elements: int) -> bool:
     """Whether loops are faster for so many elements; where they are loaded, fewer are enough."""
     loaded = _module.cache_info().currsize
-    return n_elements >= (WORTH_A_CALL if loaded else MANY) and compiling.has_numba()
+    least = min(MANY, WORTH_A_CALL) if loaded else MANY
+    return n_elements >= least and compiling.has_numba()
 
 
 @cache
