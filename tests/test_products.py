@@ -75,6 +75,7 @@ def test_weighted_sums(pair, data):
 
 
 def test_without_numba_a_worker_says_so(monkeypatch):
+    monkeypatch.setattr(products, "_module", products._module.__wrapped__)
     monkeypatch.delattr("daskcluster.kernels.product_loops", raising=False)
     monkeypatch.setitem(sys.modules, "daskcluster.kernels.product_loops", None)
     with pytest.raises(EngineError, match="install the extra 'fast' on all or on none"):

@@ -4,11 +4,14 @@ OpenBLAS is made for large factors. Of ten centres it fills its registers by hal
 row twice; here a row is read from the cache, by as many sums as there are registers.
 """
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daskcluster.errors import EngineError
+from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Floats, Singles
 from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import LANES
@@ -56,7 +59,8 @@ def weighted(tile: Singles, size: int, shares: Singles, d: int) -> tuple[Floats,
     return sums, totals
 
 
-def _loops() -> Any:
+@cache
+def _module() -> Any:
     try:
         from daskcluster.kernels import product_loops  # noqa: PLC0415 - a second to import
     except ImportError as error:
@@ -64,4 +68,10 @@ def _loops() -> Any:
             "the process that started this fit has numba, and a worker has not: bits would depend "
             "on who computes, so install the extra 'fast' on all or on none"
         ) from error
+    tell_of_compiling(Path(product_loops.weighted.stats.cache_path), "product_loops.weighted")
     return product_loops
+
+
+def _loops() -> Any:
+    with LOADING:
+        return _module()
