@@ -314,6 +314,8 @@ def _trial(
     _, basis = trial.aside(lambda: shared.basis)
     before += basis.cost if data.moments else basis.cost + trial.over_all(survey)
     begin = start(trial, shared, data, options)
+    # Of so many rows loops may be compiled that the first blocks were too few for.
+    trial.run(iterations(shared, options, begin.centers, 1), TRIAL_SECONDS)
     n = min(TRIED, options.max_iter)
     stage = trial.run(iterations(shared, options, begin.centers, n), TRIAL_SECONDS)
     driver = Cost(stage.driver / len(stage.passes))
