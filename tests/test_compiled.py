@@ -25,7 +25,7 @@ pytest.importorskip("numba")
 
 
 @given(tables(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_labels_and_bounds_over_many_moves(table, data):
     centers = data.draw(centers_for(table))
     frame = data.draw(st.sampled_from(frames_for(centers)))
@@ -54,7 +54,7 @@ def test_labels_and_bounds_over_many_moves(table, data):
 
 
 @given(tables(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_one_tall_product_serves_several_models(table, data):
     models = data.draw(st.lists(centers_for(table), min_size=2, max_size=3))
     frame = centered(Frame(None, 0), np.mean(table, axis=0, dtype=np.float64))

@@ -434,7 +434,7 @@ def test_a_damaged_byte_is_refused_or_harmless(scratch, array, at, flip, compres
 starts = st.sampled_from([b"", b"\x00\x00", b"\x00\x00\x08\x01", b"\x1f\x8b\x08\x00", b"<"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(start=starts, rest=st.binary(max_size=100), compress=st.booleans())
 def test_random_bytes(scratch, start, rest, compress):
     put(scratch, gzip_bytes(start + rest) if compress else start + rest)
@@ -606,7 +606,7 @@ parts = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     header=st.one_of(
         st.builds(HEADER.format, parts, parts, parts).map(str.encode), st.binary(max_size=80)

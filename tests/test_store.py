@@ -625,7 +625,7 @@ def tiny(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Zarr's own, of metadata it does not know
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), which=st.sampled_from(["", "data/", "labels/"]))
 def test_damaged_attributes_only_ever_raise_store_errors(tiny, data, which):
     folder = f"build-{tiny.info.build}/{which}" if which else ""

@@ -1016,7 +1016,7 @@ def damages(draw):
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(damages())
 def test_damage_is_refused_or_harmless(scratch, whole, damage):
     kind, missing, flips, cut, in_footer = damage

@@ -605,7 +605,7 @@ def test_a_damaged_byte_is_refused_or_harmless(scratch, at, flip, compression):
             assert got == as_documents(files)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_random_headers(scratch, data):
     """Bytes of the header at will, under a checksum that is right."""
@@ -815,7 +815,7 @@ json_lines = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     lines=st.lists(json_lines, max_size=4),
     compress=st.booleans(),
@@ -924,7 +924,7 @@ def test_utf16_without_a_mark(tmp_path):
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32-be", "shift_jis", "gb18030", "euc_kr", "ascii"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     start=st.text("aé漢\n", max_size=12),
     bad=st.sampled_from([b"\xff", b"\xff\xff", b"\x00\xd8\x41\x00", b"\xc3(", b"\x81\xff"]),
@@ -1049,7 +1049,7 @@ starts = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(start=starts, rest=st.binary(max_size=600))
 def test_random_bytes(scratch, start, rest):
     put(scratch, start + rest)
