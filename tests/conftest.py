@@ -26,8 +26,8 @@ def pytest_xdist_auto_num_workers(config):
 # They take minutes, in processes of their own: whoever begins with one should not be the last.
 LONGEST_FIRST = (
     "test_scripts", "test_batch", "test_faults", "test_same_bits", "test_cluster", "test_real_data",
-    "test_s3", "test_resume", "test_report", "test_readme", "test_hosts", "test_text", "test_report_page",
-    "test_fuzz",
+    "test_s3", "test_resume", "test_report", "test_readme", "test_hosts", "test_text",
+    "test_report_page", "test_fuzz",
 )  # fmt: skip
 
 
