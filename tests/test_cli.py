@@ -457,6 +457,13 @@ def test_version(capsys):
     assert __version__ in run(capsys, "--version")[0]
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "labels.npy"])
+def test_labels_are_no_other_files(name, tmp_path, capsys):
+    _, err = run(capsys, "predict", "model", "store", tmp_path / name, code=2)
+    assert "labels are written as a Zarr store, or as FILE.parquet" in err
+    assert not (tmp_path / name).exists()
+
+
 def test_what_is_no_command(capsys):
     out, err = run(capsys, "cluster", code=2)
     assert out == ""

@@ -25,6 +25,7 @@ SECTIONS = (
     "Quick start", "Your own files", "Soft clusters", "Texts and tables", "Many models at once",
     "Before a long fit",
     "A page to show",
+    "A hundred gigabytes",
 )  # fmt: skip
 
 
@@ -34,6 +35,11 @@ def _fenced(language, heading=""):
     if heading:
         (text,) = re.findall(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", text, flags=re.DOTALL | re.M)
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def _named(word):
+    """What a shell makes of a word."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
 def _lines(heading):
@@ -64,15 +70,18 @@ def folder(tmp_path, monkeypatch, rng):
             tar.addfile(member, io.BytesIO(words.encode("latin-1")))
     table = {"id": [f"row {i}" for i in range(90)], "kind": ["a", "b", "c"] * 30}
     table |= {name: [*rng.random(89), None] for name in ("x", "y", "z")}
-    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "rows.parquet")
+    (tmp_path / "folder").mkdir()
+    for path in ("rows.parquet", "folder/rows.parquet"):
+        pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / path)
     return tmp_path
 
 
 def test_its_commands_run(folder, capsys):
     commands = [line for heading in SECTIONS for line in _lines(heading)]
-    assert len(commands) == 5 + 3 + 3 + 6 + 2 + 1 + 2
+    assert len(commands) == 5 + 3 + 3 + 6 + 2 + 1 + 2 + 4
     for command in commands:
-        program, *arguments = shlex.split(command)
+        program, *words = shlex.split(command)
+        arguments = [name for word in words for name in _named(word)]
         assert program == "daskcluster"
         with pytest.raises(SystemExit) as stop:
             main(arguments)

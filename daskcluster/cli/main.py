@@ -3,6 +3,7 @@
 import sys
 import warnings
 from errno import ELOOP, ENAMETOOLONG
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ from daskcluster.report import write_report
 
 # Of names that no file could have.
 _NO_NAMES = (ENAMETOOLONG, ELOOP)
+_OTHER_FILES = (".csv", ".tsv", ".txt", ".npy", ".json")
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
 
@@ -105,6 +107,8 @@ def predict(
     """
     options: dict[str, Any] = {"overwrite": overwrite, "progress": output.progress}
     write = predict_responsibilities if proba else predict_labels
+    if Path(out).suffix in _OTHER_FILES:
+        raise click.UsageError(f"{out}: labels are written as a Zarr store, or as FILE.parquet")
     if not out.endswith(".parquet"):
         facts = write(load_model(model), store, out, resume=resume, **options)
     elif proba or resume:

@@ -21,4 +21,5 @@ def has_numba() -> bool:
 def tell_of_compiling(folder: Path, name: str) -> None:
     """Warn where numba's cache does not hold a function yet."""
     if not any(folder.glob(f"{name}-*.nbi")):
-        _LOG.warning("compiling loops, once on this machine: this takes some seconds")
+        loops = name.partition(".")[0].replace("_", " ")
+        _LOG.warning("compiling %s, kept on this machine: this takes some seconds", loops)
