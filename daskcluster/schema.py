@@ -144,12 +144,20 @@ def mapping(inner: Check) -> Check:
     return check
 
 
-def record(fields: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """An object that has all of ``fields``, and perhaps those of ``optional``."""
+def record(
+    fields: Mapping[str, Check],
+    optional: Mapping[str, Check] | None = None,
+    *,
+    closed: bool = False,
+) -> Check:
+    """An object that has all of ``fields``, and perhaps of ``optional``; ``closed``: no others."""
+    known = {**fields, **(optional or {})}
 
     def check(value: Any, place: str) -> None:
         mapping(anything)(value, place)
-        for name, inner in {**fields, **(optional or {})}.items():
+        if closed and (unknown := [name for name in value if name not in known]):
+            raise ValueError(f"{place} has {unknown[0]!r:.60}, which means nothing")
+        for name, inner in known.items():
             here = f"{place}.{name}" if place else name
             if name in value:
                 inner(value[name], here)

@@ -57,7 +57,9 @@ def _hard(k: int, d: int, limbs: int) -> dict[str, Check]:
         "sums": _one_kind(sums, array((limbs, k, d), "int64")), "counts": counts,
         "history": _history, "repeated": flag, "converged": flag,
     }  # fmt: skip
-    return {"lloyd": _alike(record(lloyd)), "found": record(_found(k, d))}
+    labels = {"labels": maybe(array((None,), "int32", low=0, high=k - 1))}
+    found = record(_found(k, d), labels, closed=True)
+    return {"lloyd": _alike(record(lloyd, closed=True)), "found": found}
 
 
 def _soft(k: int, d: int) -> dict[str, Check]:
@@ -68,7 +70,7 @@ def _soft(k: int, d: int) -> dict[str, Check]:
     found = _found(k, d) | {
         "objective": number(), "weights": array((k,), "float64", low=0), "precision": precision,
     }  # fmt: skip
-    return {"lloyd": record(lloyd), "found": record(found)}
+    return {"lloyd": record(lloyd, closed=True), "found": record(found, closed=True)}
 
 
 def _found(k: int, d: int) -> dict[str, Check]:
