@@ -287,8 +287,13 @@ def inertia(squares: Fraction, sums: Ints, counts: Ints, centers: Floats, grid: 
     centers : float64 ndarray of shape (n_clusters, n_features)
     """
     total = squares + own_terms(sums, counts, centers, grid)
-    # Real elements were rounded to the grid, so a perfect fit may miss zero by one unit of it.
-    return max(float(total), 0.0)
+    try:
+        # Real elements were rounded to the grid: a perfect fit may miss zero by one unit of it.
+        return max(float(total), 0.0)
+    except OverflowError as error:
+        raise InputError(
+            "rows hold magnitudes that no conversion lets pass: convert the source again"
+        ) from error
 
 
 def own_terms(sums: Ints, counts: Ints, centers: Floats, grid: Grid) -> Fraction:
