@@ -67,7 +67,9 @@ def test_every_model_is_that_of_a_single_fit(store, tmp_path, init, budget):
     found = sweep(
         KMeans(random_state=3, **options), store, tmp_path / "s", n_clusters=[7, 3], restarts=2
     )
-    assert [(line["k"], line["seed"]) for line in found.table] == [(3, 3), (3, 4), (7, 3), (7, 4)]
+    assert [(line["k"], line["restart"], line["seed"]) for line in found.table] == [
+        (3, 0, 3), (3, 1, 4), (7, 0, 3), (7, 1, 4),
+    ]  # fmt: skip
     for line in found.table:
         single = KMeans(line["k"], random_state=line["seed"], n_init=1, **options).fit(store)
         scores = evaluate(single, store)

@@ -74,9 +74,10 @@ class Sweep:
     Attributes
     ----------
     table : list of dict
-        A line a model: model (its name), k, beta, seed, inertia, objective, n_iter, converged,
-        silhouette, davies_bouldin, calinski_harabasz, purity, gini, ari, nmi, best. Scores are None
-        where they are not defined, or there are no labels; beta and objective for hard models.
+        A line a model: model (its name), k, beta, restart, seed, inertia, objective, n_iter,
+        converged, silhouette, davies_bouldin, calinski_harabasz, purity, gini, ari, nmi, best.
+        Scores are None where they are not defined, or there are no labels; beta and objective for
+        hard models.
     best : dict of str to KMeans or SoftKMeans
         Of each number of clusters, and each stiffness, the model of least cost, by its name, such
         as ``k-10``.
@@ -335,6 +336,8 @@ def _written(
 ) -> Sweep:
     """Write the best models, then what names them."""
     table = [_line(model, scores) for model, scores in zip(models, scored, strict=True)]
+    for i, line in enumerate(table):
+        line["restart"] = sum(one["model"] == line["model"] for one in table[:i])
     best: dict[str, Model] = {}
     for name in dict.fromkeys(line["model"] for line in table):
         rivals = [i for i, line in enumerate(table) if line["model"] == name]
@@ -362,6 +365,7 @@ def _line(model: Model, scores: dict[str, Any]) -> dict[str, Any]:
         "model": f"k-{k}" if beta is None else f"k-{k}-beta-{beta}",
         "k": k,
         "beta": beta,
+        "restart": 0,
         "seed": model.seed_,
         "inertia": model.inertia_,
         "objective": getattr(model, "objective_", None),

@@ -112,7 +112,8 @@ def sweep_facts(found: Sweep) -> dict[str, Any]:
 
 
 _COLUMNS = (
-    ("k", ""), ("beta", ""), ("seed", ""), ("inertia", ".6g"), ("objective", ".6g"), ("n_iter", ""),
+    ("k", ""), ("beta", ""), ("restart", ""), ("seed", ""),
+    ("inertia", ".6g"), ("objective", ".6g"), ("n_iter", ""),
     ("silhouette", ".4f"), ("davies_bouldin", ".4f"), ("calinski_harabasz", ".1f"),
     ("purity", ".4f"), ("gini", ".4f"), ("ari", ".4f"), ("nmi", ".4f"),
 )  # fmt: skip
@@ -121,10 +122,12 @@ _COLUMNS = (
 def sweep_lines(facts: dict[str, Any], out: str) -> list[str]:
     """A table of all models, the best of each marked."""
     models = facts["models"]
-    columns = [(name, how) for name, how in _COLUMNS if any(m[name] is not None for m in models)]
+    columns = [
+        (name, how) for name, how in _COLUMNS if any(m.get(name) is not None for m in models)
+    ]
     cells = [[name for name, _ in columns]]
     for model in models:
-        values = [(model[name], how) for name, how in columns]
+        values = [(model.get(name), how) for name, how in columns]
         cells.append(["-" if value is None else format(value, how) for value, how in values])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     marks = [" ", *("*" if model["best"] else " " for model in models)]
