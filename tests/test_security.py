@@ -30,6 +30,7 @@ from daskcluster import (
 from daskcluster.cli import main
 from daskcluster.engine import Silent, connected
 from daskcluster.files import write_atomically
+from daskcluster.fit import stages
 from daskcluster.fit.checkpoint import read_checkpoint
 from daskcluster.kernels.exact import float_pieces
 from daskcluster.schema import parse_json
@@ -324,3 +325,19 @@ def test_names_that_are_no_text(tmp_path, capfd):
     assert "udcff" in capfd.readouterr().out
     assert run("fit", odd, tmp_path / "model", "--k", 2) == 0
     assert load_model(tmp_path / "model").source_ == odd
+
+
+@pytest.mark.parametrize("stage", ["lloyd", "found"])
+def test_a_stage_holds_nothing_that_no_fit_wrote(stage):
+    """What is unknown would become an argument of what goes on from it."""
+    known = stages._soft(1, 1)[stage]
+    value = {
+        "centers": np.zeros((1, 1)), "history": [], "converged": False, "precision": "float64",
+        "inertia": 0.0, "n_iter": 1, "cluster_sizes": np.ones(1, dtype=np.int64),
+        "objective": 0.0, "weights": np.ones(1),
+    }  # fmt: skip
+    names = ("centers", "history", "converged", "precision") if stage == "lloyd" else value
+    value = {name: value[name] for name in names}
+    known(value, stage)
+    with pytest.raises(ValueError, match="'array', which means nothing"):
+        known(value | {"array": ""}, stage)
