@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import reference
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -94,6 +95,22 @@ def test_the_precision_is_chosen_by_what_a_step_loses(digits):
         asked = SoftKMeans(10, beta=1e-3, precision=precision, **options).fit(digits[0])
         assert asked.precision_ == precision
         assert asked.predict_proba(digits[0][:3]).dtype == precision
+
+
+@pytest.mark.parametrize(
+    ("form", "precision"),
+    [(np.asarray, "float32"), (np.asarray, "float64"), (csr_array, "float64")],
+)
+def test_a_start_in_other_units_than_the_rows(form, precision):
+    """Some of its centres are farther than the rows' own frame can say."""
+    rows, start = np.zeros((5, 3)), np.zeros((2, 3))
+    rows[-1, 0], start[1, 0] = -5e-324, 1.0
+    hard = KMeans(2, init=start, max_iter=3).fit(form(rows))
+    np.testing.assert_array_equal(hard.labels_, [0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(hard.cluster_centers_, rows[-2:])
+    model = SoftKMeans(2, beta=1e300, init=start, precision=precision).fit(form(rows))
+    np.testing.assert_array_equal(model.cluster_centers_[1], start[1])
+    assert np.abs(model.cluster_centers_[0]).max() < 1e-300
 
 
 def test_infinite_beta_is_hard_k_means(digits):

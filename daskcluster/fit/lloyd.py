@@ -236,7 +236,8 @@ def _squared_shift(new: Any, old: Any, scale: Scale) -> float:
     """Sum of squared shifts in units of ``4**exponent``: those of tiny reals would vanish."""
     if is_sparse(new):
         return squared_shift(new, old, scale.moments.exponent)
-    return float((np.ldexp(new - old, -scale.moments.exponent) ** 2).sum())
+    with np.errstate(over="ignore"):
+        return float((np.ldexp(new - old, -scale.moments.exponent) ** 2).sum())
 
 
 def _inertia(scale: Scale, grid: Grid, total: Any, centers: Any) -> float:

@@ -130,7 +130,7 @@ def soften(
         job = energy_job(scale, run.centers, softness, "soft")
         total = yield Ask(job, f"iteration {len(run.history) + 1}", told=False)
         new, _ = soft_centers(total, run.centers, job.grids, scale.frame)
-        shift = _shift(new, run.centers, scale)
+        shift = _shift(new, run.centers)
         run.history.append({
             "iteration": len(run.history) + 1,
             "objective": finish_energy(job, scale, total),
@@ -174,9 +174,10 @@ def objective_of(data: Dataset, centers: Floats, softness: Softness) -> float:
         return finish_energy(job, scale, session.reduce(job, "objective"))
 
 
-def _shift(new: Floats, old: Floats, scale: Scale) -> float:
-    """Frobenius norm, of differences in units in which their squares do not vanish."""
-    exponent = scale.moments.exponent
+def _shift(new: Floats, old: Floats) -> float:
+    """Frobenius norm, of differences in units in which squares neither vanish nor overflow."""
+    moves = new - old
+    exponent = int(np.frexp(np.abs(moves).max())[1])
     # Not by BLAS, whose threads here would change the last bits.
-    squares = np.square(np.ldexp(new - old, -exponent)).sum()
+    squares = np.square(np.ldexp(moves, -exponent)).sum()
     return math.ldexp(math.sqrt(squares), exponent)

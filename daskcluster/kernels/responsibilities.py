@@ -55,12 +55,16 @@ class Softness:
 class Responsibilities:
     """Centres prepared to share rows out among them."""
 
+    @np.errstate(over="ignore")
     def __init__(self, centers: Floats, softness: Softness, frame: Frame) -> None:
         self.softness, self._frame = softness, frame
         self._centers, dtype = centers, softness.dtype
         beta, limits = softness.stiffness(frame), np.finfo(dtype)
         self._factor = -min(max(beta, float(limits.tiny)), float(limits.max))
-        self._moved = frame.rows64(centers)
+        # Infinite centres would make shares NaN; from those so far away only squares overflow,
+        # and their shares are 0.
+        far = float(limits.max) * 2.0**-27
+        self._moved = np.clip(frame.rows64(centers), -far, far)
         self._middle = frame.middle_of(centers.shape[1])
         weights = self._moved - self._middle
         squares = np.einsum("ij,ij->i", weights, weights) + 2 * weights @ self._middle

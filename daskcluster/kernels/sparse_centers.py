@@ -54,7 +54,9 @@ class NearestSparse(Nearest):
 
     def _with_weights(self, centers: Floats) -> Moved:
         exponent = self.frame.exponent
-        weights = np.ldexp(centers, -exponent) if exponent else centers
+        # Centres far beyond the rows become infinite: what touches them is decided exactly.
+        with np.errstate(over="ignore"):
+            weights = np.ldexp(centers, -exponent) if exponent else centers
         return replace(self._sizes, weights=weights)
 
     @cached_property

@@ -213,7 +213,8 @@ def squared_shift(new: SparseRows, old: SparseRows, exponent: int) -> float:
         moved = sparse_compiled.differences(new, old)
     else:
         moved = (new.matrix() - old.matrix()).data
-    return float(np.square(np.ldexp(moved, -exponent) if exponent else moved).sum())
+    with np.errstate(over="ignore"):
+        return float(np.square(np.ldexp(moved, -exponent) if exponent else moved).sum())
 
 
 def same(a: SparseRows, b: SparseRows) -> bool:
