@@ -13,9 +13,11 @@ dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 from distributed import Client, LocalCluster  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-# A machine may be busy: how long an example takes says nothing.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# A machine may be busy: how long an example takes says nothing. The same examples each time, so
+# that what passes here passes elsewhere; --hypothesis-profile=explore draws others.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile("fixed")
 
 
 def pytest_xdist_auto_num_workers(config):

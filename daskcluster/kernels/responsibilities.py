@@ -25,6 +25,9 @@ METRICS = ("euclidean", "sqeuclidean")
 # Of the squared distance of a row from the middle of the data.
 _CLOSE = 1e-3
 _MENDED = 1 << 22  # elements that are written out for it at once
+# Logarithms of the least shares: some processors take a hundred times as long for products with
+# subnormal numbers. 2**60 rows of less would not give a cluster weight enough to move.
+_VANISHES = {"float32": math.log(2.0**-100), "float64": math.log(2.0**-1021)}
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ class Responsibilities:
             return shares, least, 1.0
         shares -= least
         shares *= self._factor
+        np.copyto(shares, -np.inf, where=shares < _VANISHES[self.softness.precision])
         np.exp(shares, out=shares)
         totals = shares.sum(axis=1, keepdims=True)
         shares /= totals
