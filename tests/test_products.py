@@ -10,6 +10,10 @@ from strategies import CHECK
 
 from daskcluster.errors import EngineError
 from daskcluster.kernels import products
+from daskcluster.kernels.frame import Frame
+from daskcluster.kernels.gridsums import GridSum
+from daskcluster.kernels.responsibilities import Responsibilities, Softness
+from daskcluster.sizing import Grid
 
 pytest.importorskip("numba")
 
@@ -75,8 +79,32 @@ def test_weighted_sums(pair, data):
 
 
 def test_without_numba_a_worker_says_so(monkeypatch):
-    monkeypatch.setattr(products, "_module", products._module.__wrapped__)
+    monkeypatch.setattr(products, "_modules", products._modules.__wrapped__)
     monkeypatch.delattr("daskcluster.kernels.product_loops", raising=False)
     monkeypatch.setitem(sys.modules, "daskcluster.kernels.product_loops", None)
     with pytest.raises(EngineError, match="install the extra 'fast' on all or on none"):
         by_center(np.ones((1, 1), dtype=np.float32), np.ones((1, 1), dtype=np.float32))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+@pytest.mark.parametrize(("k", "d", "beta"), [(1, 3, 1.0), (3, 40, 0.1), (7, 17, 100.0)])
+def test_shares_are_those_of_numpy(rng, metric, k, d, beta):
+    """But for products, which are added in another order: of whole numbers all are exact."""
+    rows = rng.integers(0, 9, (50, d)).astype(np.float32)
+    centers = rng.integers(0, 9, (k, d)).astype(np.float64)
+    rows[3] = centers[0]  # near enough for differences
+    shared = Responsibilities(centers, Softness(beta, metric, "float32"), Frame(None, 0))
+    tile, norms = padded(rows), shared.norms(rows)
+    wanted = [np.array(part) for part in shared.of(rows, norms, rows, 1)]
+    found = shared.of_padded(tile, norms, rows)
+    for part, other in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(np.ravel(other), np.ravel(part))
+
+
+def test_sums_on_a_grid_are_those_of_numpy(rng):
+    values, grid = rng.normal(size=(40, 3, 5)), Grid(-60, 2)
+    plain, compiled = (GridSum((3, 5), grid, by_loops) for by_loops in (False, True))
+    for start in (0, 20):
+        for total in (plain, compiled):
+            total.add(values[start : start + 20].copy())
+    np.testing.assert_array_equal(compiled.limbs(), plain.limbs())

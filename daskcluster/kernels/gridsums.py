@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from daskcluster.kernels import exact
+from daskcluster.kernels import exact, products
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import LIMB_BITS, Grid
@@ -18,7 +18,8 @@ class GridSum:
     added to it and taken away again.
     """
 
-    def __init__(self, shape: tuple[int, ...], grid: Grid) -> None:
+    def __init__(self, shape: tuple[int, ...], grid: Grid, compiled: bool = False) -> None:
+        self._compiled = compiled  # for arrays of two dimensions
         low, high = grid.exponent, grid.exponent + LIMB_BITS
         self._large = [np.ldexp(1.5, 52 + exponent) for exponent in (low, high)]
         self._units = [np.ldexp(1.0, -exponent) for exponent in (low, high)]
@@ -27,7 +28,7 @@ class GridSum:
         self._count = 0
 
     def add(self, values: Floats) -> None:
-        """Add arrays, shape (n, *shape) with n up to 32, which are overwritten.
+        """Add arrays, shape (n, *shape) with n up to 32, which may be overwritten.
 
         Magnitudes are below 2**51 units of the upper limb.
         """
@@ -35,6 +36,12 @@ class GridSum:
         if self._count > _MOST:
             self._carry()
             self._count = len(values)
+        if self._compiled:
+            products.to_grid(values, self._large, self._floats[1], self._floats[0])
+        else:
+            self._add(values)
+
+    def _add(self, values: Floats) -> None:
         part = scratch("grid", values.shape, np.float64)
         for i in (1, 0):
             np.add(values, self._large[i], out=part)

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.registers import (
+    CENTERS,
     CLUSTERS,
     ROWS,
     RUNS,
@@ -20,30 +21,36 @@ from daskcluster.kernels.registers import (
 )
 from daskcluster.sizing import LANES
 
-# Features, and rows, that one chain of sums in float32 goes over. Bits depend on both, and so does
-# the error: it grows with the chain.
-_FEATURES = 128
+# Vectors of features, and rows, that one chain of sums in float32 goes over. Bits depend on both,
+# and so does the error: it grows with the chain.
+_VECTORS = 128
 _CHAIN = 128
+_TILE_ROWS = 16 * ROWS  # they stay in cache with some centres
+
+
+@numba.njit(nogil=True, cache=True)
+def all_products(tile, n, packed, start, stop, out):
+    """Products of ``n`` rows of a tile, `ROWS` at once, with all centres, into rows of ``out``."""
+    for center in range(0, packed.shape[0], CENTERS):
+        # The last ones may be computed twice: to the same bits.
+        first = min(center, packed.shape[0] - CENTERS)
+        for i in range(0, n, ROWS):
+            products(tile, i, packed, first, start, stop, out, i)
 
 
 @numba.njit(nogil=True, cache=True)
 def by_center(tile, packed, out):
     """Products of the rows of a padded tile with all centres, ``out`` of shape (k, n)."""
-    (k, n), depth = out.shape, packed.shape[1]
-    parts = -(-depth // _FEATURES)
-    found = np.empty((parts * ROWS, packed.shape[0] * LANES), np.float32)
-    for i in range(0, n, ROWS):
-        for group in range(packed.shape[0]):
-            for part in range(parts):
-                start = part * _FEATURES
-                stop = min(start + _FEATURES, depth)
-                products(tile, i, packed, group, start, stop, found, part * ROWS)
-        for j in range(k):
-            for r in range(min(ROWS, n - i)):
-                total = found[r, j]
-                for part in range(1, parts):
-                    total += found[part * ROWS + r, j]
-                out[j, i + r] = total
+    (k, n), vectors = out.shape, packed.shape[1] // LANES
+    found = np.empty((_TILE_ROWS, packed.shape[0]), np.float32)
+    for i in range(0, n, _TILE_ROWS):
+        size = min(_TILE_ROWS, n - i)
+        for start in range(0, vectors, _VECTORS):
+            stop = min(start + _VECTORS, vectors)
+            all_products(tile[i:], size, packed, start, stop, found)
+            for j in range(k):
+                for r in range(size):
+                    out[j, i + r] = found[r, j] if start == 0 else out[j, i + r] + found[r, j]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,7 +1,8 @@
-"""float32 products of dense rows in compiled loops, where numba is installed and the work is large.
+"""float32 products of dense rows, and shares made of them, in compiled loops.
 
-OpenBLAS is made for large factors. Of ten centres it fills its registers by half, and packs every
-row twice; here a row is read from the cache, by as many sums as there are registers.
+Used where numba is installed and the work is large. OpenBLAS is made for large factors: of ten
+centres it fills its registers by half, and packs every row twice; here rows and centres are read
+from the cache, by as many sums as there are registers.
 """
 
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from daskcluster.errors import EngineError
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
@@ -17,21 +19,25 @@ from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import LANES
 
 # What any machine's loops take at once is no more.
-_ROWS = 16
+_ROWS = 4
+_CENTERS = 5
 
 
 def pack(weights: Singles) -> Singles:
-    """Centres (k, d) as the loops read them: shape (n_groups, d, LANES), zeros beyond k."""
+    """Centres (k, d) as the loops read them: whole vectors, and enough of them; zeros beyond."""
     k, d = weights.shape
-    packed = np.zeros((-(-k // LANES), d, LANES), dtype=np.float32)
-    for j in range(k):
-        packed[j // LANES, :, j % LANES] = weights[j]
+    packed = np.zeros((max(k, _CENTERS), _whole(d)), dtype=np.float32)
+    packed[:k, :d] = weights
     return packed
+
+
+def _whole(n_features: int) -> int:
+    return -(-n_features // LANES) * LANES
 
 
 def padded(n_rows: int, n_features: int) -> Singles:
     """A tile for whole vectors, in a buffer of this thread; zeros beyond its rows and features."""
-    shape = (n_rows + _ROWS, -(-n_features // LANES) * LANES)
+    shape = (n_rows + _ROWS, _whole(n_features))
     tile = scratch("padded", shape, np.float32)
     tile[n_rows:] = 0
     tile[:, n_features:] = 0
@@ -59,19 +65,56 @@ def weighted(tile: Singles, size: int, shares: Singles, d: int) -> tuple[Floats,
     return sums, totals
 
 
+def copy(rows: npt.NDArray[Any], tile: Singles) -> None:
+    """Rows of uint8 or float32 as the first rows of a `padded` tile."""
+    _share_loops().copy(rows, tile)
+
+
+def distances(shares: Singles, squares: Singles, norms: Singles, close: float) -> int:
+    """From products with -2 times the centres to squared distances, shape (k, n), in place.
+
+    Returns how many are below ``close`` times the row's squared norm.
+    """
+    n_close: int = _share_loops().distances(shares, squares, norms, np.float32(close))
+    return n_close
+
+
+def exponentials(shares: Singles, factor: float, vanishes: float) -> tuple[Singles, Singles]:
+    """Distances (k, n) become shares, in place: ``exp(factor (d - least))`` over their sum.
+
+    Exponents below ``vanishes`` give 0. Returns the rows' least distances and sums, shape (n,).
+    """
+    least, totals = np.empty((2, shares.shape[1]), dtype=np.float32)
+    loops = _share_loops()
+    loops.exponents(shares, np.float32(factor), np.float32(vanishes), least)
+    np.exp(shares, out=shares)
+    loops.divide(shares, totals)
+    return least, totals
+
+
+def to_grid(values: Floats, large: list[Any], high: Floats, low: Floats) -> None:
+    """Add arrays (n, k, d) to the sums of both limbs: `gridsums.GridSum`."""
+    _share_loops().to_grid(values, (large[0], large[1]), high, low)
+
+
 @cache
-def _module() -> Any:
+def _modules() -> tuple[Any, Any]:
     try:
-        from daskcluster.kernels import product_loops  # noqa: PLC0415 - a second to import
+        from daskcluster.kernels import product_loops, share_loops  # noqa: PLC0415 - takes a second
     except ImportError as error:
         raise EngineError(
             "the process that started this fit has numba, and a worker has not: bits would depend "
             "on who computes, so install the extra 'fast' on all or on none"
         ) from error
     tell_of_compiling(Path(product_loops.weighted.stats.cache_path), "product_loops.weighted")
-    return product_loops
+    return product_loops, share_loops
 
 
 def _loops() -> Any:
     with LOADING:
-        return _module()
+        return _modules()[0]
+
+
+def _share_loops() -> Any:
+    with LOADING:
+        return _modules()[1]

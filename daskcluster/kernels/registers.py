@@ -16,7 +16,8 @@ _SINGLE, _WHOLE = ir.FloatType(), ir.IntType(64)
 _LANES = ir.VectorType(_SINGLE, LANES)
 _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 # As many sums as the registers hold.
-ROWS = 16 if _WIDE else 6
+ROWS = 4 if _WIDE else 1
+CENTERS = 5
 CLUSTERS = 5
 RUNS = 4 if _WIDE else 1
 
@@ -101,39 +102,70 @@ def copy_lanes(typing, table, row, start, tile, tile_row):
 
 
 @intrinsic
-def products(typing, tile, row, packed, group, start, stop, out, out_row):
-    """Of `ROWS` rows of a tile from one on and a group of `LANES` centres, into rows of ``out``.
+def products(typing, tile, row, packed, center, start, stop, out, out_row):
+    """Of `ROWS` rows of a tile and `CENTERS` centres, each from one on, into rows of ``out``.
 
-    Of the features ``start <= e < stop``. ``packed`` has shape (n_groups, n_features, LANES),
-    ``out`` has rows of groups.
+    Of the vectors ``start <= v < stop`` of `LANES` features, by which tile and ``packed`` are wide.
+    A lane adds up its own features, and the lanes are added in pairs.
     """
 
     def generate(context, builder, signature, arguments):
-        _, row, _, group, start, stop, _, out_row = arguments
+        _, row, _, center, start, stop, _, out_row = arguments
         tile, packed, out = (_array(context, builder, signature, arguments, i) for i in (0, 2, 6))
-        width, out_width = (builder.extract_value(a.shape, 1) for a in (tile, out))
-        depth, lanes = builder.extract_value(packed.shape, 1), ir.Constant(_WHOLE, LANES)
-        rows = [
-            builder.gep(tile.data, [builder.mul(builder.add(row, ir.Constant(_WHOLE, r)), width)])
-            for r in range(ROWS)
-        ]
-        slab = builder.gep(packed.data, [builder.mul(builder.mul(group, depth), lanes)])
 
-        def terms(e):
-            centers = _load(builder, builder.gep(slab, [builder.mul(e, lanes)]))
+        def places(array, first, n):
+            width = builder.extract_value(array.shape, 1)
+            each = (builder.add(first, ir.Constant(_WHOLE, i)) for i in range(n))
+            return [builder.gep(array.data, [builder.mul(i, width)]) for i in each]
+
+        rows, centers = places(tile, row, ROWS), places(packed, center, CENTERS)
+
+        def terms(v):
+            at = builder.mul(v, ir.Constant(_WHOLE, LANES))
+            factors = [_load(builder, builder.gep(place, [at])) for place in centers]
             for place in rows:
-                yield _spread(builder, builder.load(builder.gep(place, [e]))), centers
+                features = _load(builder, builder.gep(place, [at]))
+                yield from ((features, factor) for factor in factors)
 
-        sums = _accumulate(builder, start, stop, ROWS, terms)
-        for r, found in enumerate(sums):
-            place = builder.mul(builder.add(out_row, ir.Constant(_WHOLE, r)), out_width)
-            place = builder.add(place, builder.mul(group, lanes))
-            _store(builder, found, builder.gep(out.data, [place]))
+        sums = _accumulate(builder, start, stop, ROWS * CENTERS, terms)
+        found = _lane_sums(builder, sums)
+        for into in places(out, out_row, ROWS):
+            for c in range(CENTERS):
+                at = builder.add(center, ir.Constant(_WHOLE, c))
+                builder.store(next(found), builder.gep(into, [at]))
         return context.get_dummy_value()
 
     place = numba.intp
     types = (tile, place, packed, place, place, place, out, place)
     return numba.void(*types), generate
+
+
+def _lane_sums(builder, vectors):
+    """The sum of each vector's lanes, in pairs; of `LANES` vectors at once."""
+    index = ir.IntType(32)
+    zeros = [ir.Constant(_LANES, [0.0] * LANES)] * (-len(vectors) % LANES)
+    left = [*vectors, *zeros]
+    for group in range(0, len(left), LANES):
+        some, apart = left[group : group + LANES], 1
+        while len(some) > 1:
+            pairs = zip(some[::2], some[1::2], strict=True)
+            some = [_pairwise(builder, *pair, apart) for pair in pairs]
+            apart *= 2
+        for i in range(min(LANES, len(vectors) - group)):
+            yield builder.extract_element(some[0], ir.Constant(index, i))
+
+
+def _pairwise(builder, first, second, apart):
+    """Sums of lanes so far ``apart``: of the first vector where the second has room for its own."""
+    own = [i for i in range(LANES) if not i & apart]
+    kind = ir.VectorType(ir.IntType(32), LANES)
+    halves = []
+    for shift in (0, apart):
+        lanes = [0] * LANES
+        for i in own:
+            lanes[i], lanes[i + apart] = i + shift, LANES + i + shift
+        halves.append(builder.shuffle_vector(first, second, ir.Constant(kind, lanes)))
+    return builder.fadd(*halves)
 
 
 def _weighted(n_clusters, n_runs):

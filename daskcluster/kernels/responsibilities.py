@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import products
+from daskcluster.kernels import compiled, products
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.scratch import scratch
@@ -90,6 +90,9 @@ class Responsibilities:
         """The same in float32, with room for whole vectors, and without."""
         n, d = rows.shape
         whole = products.padded(n, d)
+        if compiled.is_plain(rows, self._frame):
+            products.copy(rows, whole)
+            return whole, whole[:n, :d]
         return whole, self._frame.rows32(rows, whole[:n, :d])
 
     def norms(self, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -128,7 +131,16 @@ class Responsibilities:
         """`of` in compiled loops, for the first rows of a padded tile: shape (1, n_clusters, n)."""
         shares = scratch("shares", (1, len(self._centers), len(rows)), np.float32)
         products.by_center(tile, self._packed, shares[0])
-        return self._share(shares, norms.reshape(1, 1, -1), rows)
+        if math.isinf(self.softness.beta):
+            return self._share(shares, norms.reshape(1, 1, -1), rows)
+        if self.softness.squared:
+            shares += self._squares
+        else:
+            if products.distances(shares[0], self._squares[:, 0], norms, _CLOSE):
+                self._mend(shares, norms.reshape(1, 1, -1), rows)
+            np.sqrt(shares, out=shares)
+        vanishes = _VANISHES[self.softness.precision]
+        return shares, *products.exponentials(shares[0], self._factor, vanishes)
 
     @cached_property
     def _packed(self) -> Singles:

@@ -10,12 +10,13 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS, dot, minimum
-from daskcluster.kernels.registers import ROWS, copy_lanes, products
+from daskcluster.kernels.product_loops import all_products
+from daskcluster.kernels.registers import ROWS, copy_lanes
 from daskcluster.kernels.vectors import fetch
 from daskcluster.sizing import LANES
 
 _AHEAD = 4  # rows fetched before they are compared: they lie anywhere in memory
-_TILE_ROWS = 4 * ROWS  # they stay in cache until they are compared
+_TILE_ROWS = 16 * ROWS  # they stay in cache until they are compared
 
 
 @numba.njit(nogil=True, cache=True)
@@ -70,9 +71,7 @@ def _products(rows, at, packed, tile, out):
     for place in range(at.size):
         _fetch_row(rows, at, place + _AHEAD)
         _to_tile(rows, at[place], tile, place)
-    for i in range(0, at.size, ROWS):
-        for group in range(packed.shape[0]):
-            products(tile, i, packed, group, 0, packed.shape[1], out, i)
+    all_products(tile, at.size, packed, 0, packed.shape[1] // LANES, out)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -143,8 +142,8 @@ def find_all(rows, packed, ends, squares, errors, norms, labels, gaps, radii, un
     ``radii`` and ``unsure``, of shape (n_models, n), which are filled.
     """
     n, at = norms.size, np.arange(norms.size)
-    tile = np.zeros((_TILE_ROWS, rows.shape[1]), np.float32)
-    scored = np.empty((_TILE_ROWS, packed.shape[0] * packed.shape[2]), np.float32)
+    tile = np.zeros((_TILE_ROWS, packed.shape[1]), np.float32)
+    scored = np.empty((_TILE_ROWS, packed.shape[0]), np.float32)
     for start in range(0, n, _TILE_ROWS):
         run = slice(start, min(start + _TILE_ROWS, n))
         _products(rows, at[run], packed, tile, scored)
@@ -176,8 +175,8 @@ def compare(
     down, k, d = np.float32(1 - 2.0**-21), squares.size, rows.shape[1]
     row, wide = np.empty(d, np.float32), np.empty(d, np.float64)
     scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
-    tile = np.zeros((_TILE_ROWS, d), np.float32)
-    scored = np.empty((_TILE_ROWS, packed.shape[0] * packed.shape[2]), np.float32)
+    tile = np.zeros((_TILE_ROWS, packed.shape[1]), np.float32)
+    scored = np.empty((_TILE_ROWS, packed.shape[0]), np.float32)
     begin = n_unsure = 0
     for place in range(at.size):
         tiled = place % _TILE_ROWS

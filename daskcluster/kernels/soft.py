@@ -36,10 +36,10 @@ LEAST_WEIGHT = 1e-12
 
 
 def _groups(
-    start: int, n_rows: int, n_features: int, n_clusters: int
+    start: int, n_rows: int, n_features: int, n_clusters: int, most: int
 ) -> Iterator[tuple[slice, int, int]]:
-    """Whole ones of them several at once: the rows, how many runs, and how many products."""
-    size, most = soft_rows(n_features, n_clusters), soft_group(n_features, n_clusters)
+    """Up to so many whole ones of them at once: the rows, how many runs, and how many products."""
+    size = soft_rows(n_features, n_clusters)
     together: list[slice] = []
     for run in tiles(start, n_rows, size):
         whole = run.stop - run.start == size
@@ -200,9 +200,11 @@ class Soften:
         k, d = self.centers.shape
         n, take = len(batch.rows), _by_loops if self.compiled else _by_blas
         norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
-        sums, weights = GridSum((k, d), self.grids.sums), []
+        sums, weights = GridSum((k, d), self.grids.sums, self.compiled), []
         least, totals = np.empty((2, n))
-        for at, runs, products in _groups(batch.start, n, d, k):
+        # Loops let other threads call NumPy, and profit where the rows of a run stay in cache.
+        most = 1 if self.compiled else soft_group(d, k)
+        for at, runs, products in _groups(batch.start, n, d, k, most):
             part = Batch(batch.start + at.start, batch.rows[at], weights=_at(batch.weights, at))
             known = None if state is None else norms[at]
             found = take(self.responsibilities, part, known, runs, products)
