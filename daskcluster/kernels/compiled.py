@@ -19,7 +19,7 @@ from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
-from daskcluster.kernels.products import pack
+from daskcluster.kernels.products import pack, tile_for
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import INTEGER_BOUNDS
@@ -201,7 +201,7 @@ def _compare(
     n_unsure = _row_loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
         reach.lengths, reach.centers, norms if reach.least is None else reach.least, plain is rows,
-        single.packed, single.weights, single.squares, single.errors,
+        single.packed, *tile_for(single.packed), single.weights, single.squares, single.errors,
         double.weights, double.squares, double.errors,
         labels, norms, gaps, radii, _NO_PAIRS if pairs is None else pairs, before, unsure, UNKNOWN,
     )  # fmt: skip
@@ -238,8 +238,9 @@ def find_all(models: list[Nearest], rows: Rows, norms: Singles | None) -> list[F
     labels, unsure = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.bool_)
     gaps, radii = np.empty((2, *shape), dtype=np.float32)
     prepared = [model.single for model in models]
+    packed = pack(np.concatenate([one.weights for one in prepared]))
     _row_loops().find_all(
-        rows, pack(np.concatenate([one.weights for one in prepared])),
+        rows, packed, *tile_for(packed),
         np.cumsum([len(one.squares) for one in prepared]),
         np.concatenate([one.squares for one in prepared]),
         np.array([one.errors for one in prepared]), norms, labels, gaps, radii, unsure,

@@ -15,18 +15,21 @@ import numpy.typing as npt
 from daskcluster.errors import EngineError
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Floats, Singles
-from daskcluster.kernels.scratch import scratch
+from daskcluster.kernels.scratch import aligned, scratch
 from daskcluster.sizing import LANES
 
 # What any machine's loops take at once is no more.
 _ROWS = 4
 _CENTERS = 5
+_TILE_ROWS = 64  # they stay in cache until they are compared
 
 
 def pack(weights: Singles) -> Singles:
     """Centres (k, d) as the loops read them: whole vectors, and enough of them; zeros beyond."""
     k, d = weights.shape
-    packed = np.zeros((max(k, _CENTERS), _whole(d)), dtype=np.float32)
+    shape = (max(k, _CENTERS), _whole(d))
+    packed = aligned(4 * shape[0] * shape[1]).view(np.float32).reshape(shape)
+    packed[:] = 0
     packed[:k, :d] = weights
     return packed
 
@@ -42,6 +45,13 @@ def padded(n_rows: int, n_features: int) -> Singles:
     tile[n_rows:] = 0
     tile[:, n_features:] = 0
     return tile
+
+
+def tile_for(packed: Singles) -> tuple[Singles, Singles]:
+    """A tile for rows, zeros beyond their features, and one for their products with all centres."""
+    tile = scratch("loop tile", (_TILE_ROWS, packed.shape[1]), np.float32)
+    tile[:, -LANES:] = 0
+    return tile, scratch("loop products", (_TILE_ROWS, len(packed)), np.float32)
 
 
 def by_center(tile: Singles, packed: Singles, out: Singles) -> None:

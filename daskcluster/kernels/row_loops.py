@@ -11,12 +11,11 @@ import numpy as np
 
 from daskcluster.kernels.loops import SUMS, dot, minimum
 from daskcluster.kernels.product_loops import all_products
-from daskcluster.kernels.registers import ROWS, copy_lanes
+from daskcluster.kernels.registers import copy_lanes
 from daskcluster.kernels.vectors import fetch
 from daskcluster.sizing import LANES
 
 _AHEAD = 4  # rows fetched before they are compared: they lie anywhere in memory
-_TILE_ROWS = 16 * ROWS  # they stay in cache until they are compared
 
 
 @numba.njit(nogil=True, cache=True)
@@ -135,17 +134,17 @@ def _find_tile(scored, squares, errors, labels, norms, gaps, radii, unsure):
 
 
 @numba.njit(nogil=True, cache=True)
-def find_all(rows, packed, ends, squares, errors, norms, labels, gaps, radii, unsure):
+def find_all(
+    rows, packed, tile, scored, ends, squares, errors, norms, labels, gaps, radii, unsure
+):  # fmt: skip
     """Label rows by the centres of each of some models, which lie one after the other.
 
     One product of a tile is for all of them. ``errors`` has a row a model, as ``labels``, ``gaps``,
     ``radii`` and ``unsure``, of shape (n_models, n), which are filled.
     """
     n, at = norms.size, np.arange(norms.size)
-    tile = np.zeros((_TILE_ROWS, packed.shape[1]), np.float32)
-    scored = np.empty((_TILE_ROWS, packed.shape[0]), np.float32)
-    for start in range(0, n, _TILE_ROWS):
-        run = slice(start, min(start + _TILE_ROWS, n))
+    for start in range(0, n, tile.shape[0]):
+        run = slice(start, min(start + tile.shape[0], n))
         _products(rows, at[run], packed, tile, scored)
         begin = 0
         for m in range(ends.size):
@@ -161,7 +160,7 @@ def find_all(rows, packed, ends, squares, errors, norms, labels, gaps, radii, un
 @numba.njit(nogil=True, cache=True)
 def compare(
     rows, at, places, all_centers, lengths, found, leasts, exact,
-    packed, weights, squares, errors, weights64, squares64, errors64,
+    packed, tile, scored, weights, squares, errors, weights64, squares64, errors64,
     labels, norms, gaps, radii, pairs, before, unsure, unknown,
 ):  # fmt: skip
     """Label rows by the centres within their reach, and bound them, in place.
@@ -175,13 +174,11 @@ def compare(
     down, k, d = np.float32(1 - 2.0**-21), squares.size, rows.shape[1]
     row, wide = np.empty(d, np.float32), np.empty(d, np.float64)
     scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
-    tile = np.zeros((_TILE_ROWS, packed.shape[1]), np.float32)
-    scored = np.empty((_TILE_ROWS, packed.shape[0]), np.float32)
     begin = n_unsure = 0
     for place in range(at.size):
-        tiled = place % _TILE_ROWS
+        tiled = place % tile.shape[0]
         if not tiled:
-            run = slice(place, min(place + _TILE_ROWS, at.size))
+            run = slice(place, min(place + tile.shape[0], at.size))
             all_near = not lengths[run].any()
             if all_near:
                 _products(rows, at[run], packed, tile, scored)

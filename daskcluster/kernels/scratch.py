@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LOCAL = threading.local()
+_LINE = 64  # bytes of a cache line, and of the widest vector registers
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
@@ -19,6 +20,13 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     buffers: dict[str, npt.NDArray[np.uint8]] = _LOCAL.__dict__
     if name not in buffers or buffers[name].nbytes < size:
-        buffers[name] = np.empty(size, dtype=np.uint8)
+        buffers[name] = aligned(size)
     view: npt.NDArray[Any] = buffers[name][:size].view(dtype)
     return view.reshape(shape)
+
+
+def aligned(nbytes: int) -> npt.NDArray[np.uint8]:
+    """Uninitialised bytes that begin with a cache line: vectors of 64 then lie in one, not two."""
+    whole = np.empty(nbytes + _LINE, dtype=np.uint8)
+    skip = -whole.ctypes.data % _LINE
+    return whole[skip : skip + nbytes]
