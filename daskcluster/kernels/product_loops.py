@@ -24,7 +24,7 @@ from daskcluster.sizing import LANES
 # Vectors of features, and rows, that one chain of sums in float32 goes over. Bits depend on both,
 # and so does the error: it grows with the chain.
 _VECTORS = 128
-_CHAIN = 128
+CHAIN = 128
 _TILE_ROWS = 16 * ROWS  # they stay in cache with some centres
 
 
@@ -54,52 +54,35 @@ def by_center(tile, packed, out):
 
 
 @numba.njit(nogil=True, cache=True)
-def _weighted_columns(tile, start, stop, column, width, shares, part):
-    k = shares.shape[0]
+def _weighted_columns(tile, column, width, shares, part):
+    k, n = shares.shape
     if k < CLUSTERS:
         for j in range(k):
             for at in range(column, column + width, LANES):
-                weighted_one(tile, start, stop, at, shares, j, part)
+                weighted_one(tile, 0, n, at, shares, j, part)
         return
     for j in range(0, k, CLUSTERS):
         # The last ones may be computed twice: to the same bits.
         first = min(j, k - CLUSTERS)
         if width == RUNS * LANES:
-            weighted_wide(tile, start, stop, column, shares, first, part)
+            weighted_wide(tile, 0, n, column, shares, first, part)
         else:
-            weighted_narrow(tile, start, stop, column, shares, first, part)
+            weighted_narrow(tile, 0, n, column, shares, first, part)
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(part, column, width, sums):
-    for j in range(sums.shape[0]):
-        for e in range(column, min(column + width, sums.shape[1])):
-            sums[j, e] += part[j, e]
+def weighted(tile, shares, part, sums, totals):
+    """Add the first rows of a tile by share (k, n), and the shares; up to `CHAIN` rows.
 
-
-@numba.njit(nogil=True, cache=True)
-def _weighted_run(tile, start, stop, shares, part, sums):
+    ``part`` is room for the sums of the rows, as wide as the tile; ``sums`` is (k, d).
+    """
     column = 0
     while column < tile.shape[1]:
-        wide = column + RUNS * LANES <= tile.shape[1]
-        width = RUNS * LANES if wide else LANES
-        for begin in range(start, stop, _CHAIN):
-            end = min(begin + _CHAIN, stop)
-            _weighted_columns(tile, begin, end, column, width, shares, part)
-            _add(part, column, width, sums)
+        width = RUNS * LANES if column + RUNS * LANES <= tile.shape[1] else LANES
+        _weighted_columns(tile, column, width, shares, part)
         column += width
-
-
-@numba.njit(nogil=True, cache=True)
-def weighted(tile, size, shares, sums, totals):
-    """Sums of the rows by share, and of the shares, of each even run of ``size`` rows.
-
-    ``shares`` has shape (k, n), ``sums`` (n_runs, k, d), ``totals`` (n_runs, k); both begin as 0.
-    """
-    part = np.empty((shares.shape[0], tile.shape[1]), np.float32)
-    for run in range(sums.shape[0]):
-        start, stop = run * size, (run + 1) * size
-        _weighted_run(tile, start, stop, shares, part, sums[run])
-        for j in range(shares.shape[0]):
-            for i in range(start, stop):
-                totals[run, j] += shares[j, i]
+    for j in range(sums.shape[0]):
+        for e in range(sums.shape[1]):
+            sums[j, e] += part[j, e]
+        for i in range(shares.shape[1]):
+            totals[j] += shares[j, i]

@@ -76,7 +76,7 @@ def _accumulate(builder, start, stop, n_sums, terms):
 
 @intrinsic
 def copy_lanes(typing, table, row, start, tile, tile_row):
-    """Copy `LANES` bytes or float32 of a row of a table, from one on, into a row of float32."""
+    """Copy `LANES` bytes or reals of a row of a table, from one on, into a row of float32."""
 
     def generate(context, builder, signature, arguments):
         _, row, start, _, tile_row = arguments
@@ -94,10 +94,12 @@ def copy_lanes(typing, table, row, start, tile, tile_row):
         if isinstance(kind, ir.IntType):
             numbers = builder.zext(numbers, ir.VectorType(ir.IntType(32), LANES))
             numbers = builder.sitofp(numbers, _LANES)
+        elif isinstance(kind, ir.DoubleType):
+            numbers = builder.fptrunc(numbers, _LANES)
         _store(builder, numbers, target)
         return context.get_dummy_value()
 
-    assert table.dtype in (numba.uint8, numba.float32)
+    assert table.dtype in (numba.uint8, numba.float32, numba.float64)
     return numba.void(table, numba.intp, numba.intp, tile, numba.intp), generate
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daskcluster.kernels import compiled, products
+from daskcluster.kernels import compiled, exact, products
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import scaled
-from daskcluster.sizing import SPARSE_GRAIN, small_products, soft_rows
+from daskcluster.sizing import LANES, SPARSE_GRAIN, small_products, soft_rows
 
 METRICS = ("euclidean", "sqeuclidean")
 # Of the squared distance of a row from the middle of the data.
@@ -86,15 +86,6 @@ class Responsibilities:
             return self._frame.rows32(rows, scratch("soft rows", rows.shape, np.float32))
         return self._frame.rows64(rows, scratch("soft rows", rows.shape, np.float64))
 
-    def padded(self, rows: Rows) -> tuple[Singles, Singles]:
-        """The same in float32, with room for whole vectors, and without."""
-        n, d = rows.shape
-        whole = products.padded(n, d)
-        if compiled.is_plain(rows, self._frame):
-            products.copy(rows, whole)
-            return whole, whole[:n, :d]
-        return whole, self._frame.rows32(rows, whole[:n, :d])
-
     def norms(self, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Squared distances of rows from the frame's middle."""
         norms: npt.NDArray[Any] = np.einsum("ij,ij->i", tile, tile)
@@ -125,22 +116,35 @@ class Responsibilities:
         np.matmul(self._weights, tile.reshape(runs, -1, d).transpose(0, 2, 1), out=shares)
         return self._share(shares, norms.reshape(runs, 1, -1), rows)
 
-    def of_padded(
-        self, tile: Singles, norms: Singles, rows: Rows
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | float]:
-        """`of` in compiled loops, for the first rows of a padded tile: shape (1, n_clusters, n)."""
-        shares = scratch("shares", (1, len(self._centers), len(rows)), np.float32)
-        products.by_center(tile, self._packed, shares[0])
-        if math.isinf(self.softness.beta):
-            return self._share(shares, norms.reshape(1, 1, -1), rows)
-        if self.softness.squared:
-            shares += self._squares
-        else:
-            if products.distances(shares[0], self._squares[:, 0], norms, _CLOSE):
-                self._mend(shares, norms.reshape(1, 1, -1), rows)
-            np.sqrt(shares, out=shares)
-        vanishes = _VANISHES[self.softness.precision]
-        return shares, *products.exponentials(shares[0], self._factor, vanishes)
+    def by_loops(
+        self, rows: Rows, size: int, norms: Singles, weights: exact.Ints | None, room: Any
+    ) -> tuple[Singles, Singles, Floats]:
+        """Rows shared out in compiled loops, in even runs of ``size``; what centres get is added.
+
+        ``room`` is that of a `GridSum` for the runs. Returns `of`'s last two, shape (n,), and the
+        sums of shares, shape (n_runs, n_clusters).
+        """
+        (k, d), loops = self._centers.shape, products.soft_loops()
+        least, totals = np.empty((2, len(rows)), dtype=np.float32)
+        shares = np.zeros((len(rows) // size, k))
+        packed, chain = self._packed, loops.CHAIN
+        tile = scratch("soft rows", (chain + 8, packed.shape[1]), np.float32)
+        tile[:, d - d % LANES :] = 0
+        loops.soften(
+            self._plain(rows), size, packed, self._moved, self._squares[:, 0], norms,
+            np.empty(0, dtype=np.float32) if weights is None else weights.astype(np.float32),
+            np.float32(self._factor), np.float32(_VANISHES["float32"]), np.float32(_CLOSE),
+            not self.softness.squared, tile, scratch("shares", (k * chain,), np.float32),
+            scratch("part", (k, packed.shape[1]), np.float32), np.empty((k, d)), *room,
+            least, totals, shares,
+        )  # fmt: skip
+        return least, totals, shares
+
+    def _plain(self, rows: Rows) -> Rows:
+        """Rows in the frame, as they are stored where loops can read those."""
+        if compiled.is_plain(rows, self._frame):
+            return rows
+        return self._frame.rows64(rows, scratch("plain rows", rows.shape, np.float64))
 
     @cached_property
     def _packed(self) -> Singles:

@@ -24,7 +24,6 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame
 from daskcluster.kernels.gridsums import GridSum
-from daskcluster.kernels.products import weighted
 from daskcluster.kernels.responsibilities import Responsibilities, Softness, tiles
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import is_sparse
@@ -36,10 +35,10 @@ LEAST_WEIGHT = 1e-12
 
 
 def _groups(
-    start: int, n_rows: int, n_features: int, n_clusters: int, most: int
+    start: int, n_rows: int, n_features: int, n_clusters: int
 ) -> Iterator[tuple[slice, int, int]]:
-    """Up to so many whole ones of them at once: the rows, how many runs, and how many products."""
-    size = soft_rows(n_features, n_clusters)
+    """Whole ones of them several at once: the rows, how many runs, and how many products."""
+    size, most = soft_rows(n_features, n_clusters), soft_group(n_features, n_clusters)
     together: list[slice] = []
     for run in tiles(start, n_rows, size):
         whole = run.stop - run.start == size
@@ -82,14 +81,12 @@ def _row_sums(shares: npt.NDArray[Any], n: int) -> Floats:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What some even runs of rows give, in buffers of this thread."""
+    """What some even runs of rows give, beside sums; in buffers of this thread."""
 
     norms: npt.NDArray[Any]
     least: npt.NDArray[Any]
     totals: npt.NDArray[Any]
     """As in `Responsibilities.of`, shape (n,)."""
-    sums: Floats
-    """Shape (runs, n_clusters, n_features)."""
     weights: Floats
     """Shape (runs, n_clusters)."""
 
@@ -100,14 +97,15 @@ def _by_blas(
     norms: npt.NDArray[Any] | None,
     runs: int,
     products: int,
+    sums: GridSum,
 ) -> _Shared:
     tile = shared.tile(batch.rows)
     norms = shared.norms(tile) if norms is None else norms
     shares, least, totals = shared.of(tile, norms, batch.rows, products)
     if batch.weights is not None:
         shares *= batch.weights.astype(shares.dtype).reshape(products, 1, -1)
-    sums, weights = _weighted(shares, tile, runs), _row_sums(shares, runs)
-    return _Shared(norms, least.ravel(), np.ravel(totals), sums, weights)
+    sums.add(_weighted(shares, tile, runs))
+    return _Shared(norms, least.ravel(), np.ravel(totals), _row_sums(shares, runs))
 
 
 def _by_loops(
@@ -116,14 +114,12 @@ def _by_loops(
     norms: npt.NDArray[Any] | None,
     runs: int,
     products: int,
+    sums: GridSum,
 ) -> _Shared:
-    whole, tile = shared.padded(batch.rows)
-    norms = shared.norms(tile) if norms is None else norms
-    shares, least, totals = shared.of_padded(whole, norms, batch.rows)
-    if batch.weights is not None:
-        shares *= batch.weights.astype(shares.dtype)
-    found = weighted(whole, len(tile) // runs, shares[0], tile.shape[1])
-    return _Shared(norms, least.ravel(), np.ravel(totals), *found)
+    rows = batch.rows
+    norms = shared.norms(shared.tile(rows)) if norms is None else norms
+    size, room = len(rows) // runs, sums.room(runs)
+    return _Shared(norms, *shared.by_loops(rows, size, norms, batch.weights, room))
 
 
 @dataclass(frozen=True)
@@ -198,18 +194,16 @@ class Soften:
         if is_sparse(batch.rows):
             return self._of_sparse(batch), np.empty(0)
         k, d = self.centers.shape
-        n, take = len(batch.rows), _by_loops if self.compiled else _by_blas
+        n, by_loops = len(batch.rows), self.compiled and not math.isinf(self.softness.beta)
+        take = _by_loops if by_loops else _by_blas
         norms = np.empty(n, dtype=self.softness.dtype) if state is None else state
-        sums, weights = GridSum((k, d), self.grids.sums, self.compiled), []
+        sums, weights = GridSum((k, d), self.grids.sums), []
         least, totals = np.empty((2, n))
-        # Loops let other threads call NumPy, and profit where the rows of a run stay in cache.
-        most = 1 if self.compiled else soft_group(d, k)
-        for at, runs, products in _groups(batch.start, n, d, k, most):
+        for at, runs, products in _groups(batch.start, n, d, k):
             part = Batch(batch.start + at.start, batch.rows[at], weights=_at(batch.weights, at))
             known = None if state is None else norms[at]
-            found = take(self.responsibilities, part, known, runs, products)
+            found = take(self.responsibilities, part, known, runs, products, sums)
             norms[at], least[at], totals[at] = found.norms, found.least, found.totals
-            sums.add(found.sums)
             weights.append(found.weights)
         starts = [run.start for run in tiles(batch.start, n, soft_rows(d, k))]
         partial = SoftPartial(
