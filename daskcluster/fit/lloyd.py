@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -191,12 +193,13 @@ def _advance(
     """From the labels' sums to new centres, and whether they are the last."""
     assert run.total is not None
     centers = run.centers
+    inertia = _meanwhile(_inertia, scale, scale.moments.sum_grid, run.total, centers)
     new, n_empty = yield from _next_centers(scale, centers, run.total)
     new = _unit(new) if unit else new
     shift = _squared_shift(new, centers, scale)
     entry = {
         "iteration": len(run.history) + 1,
-        "inertia": _inertia(scale, scale.moments.sum_grid, run.total, centers),
+        "inertia": inertia.result(),
         "shift": math.ldexp(shift, 2 * scale.moments.exponent),
         "changed": changed,
         "empty": n_empty,
@@ -206,6 +209,20 @@ def _advance(
     run.repeated = _same(new, centers)
     run.converged = run.repeated or (tol > 0 and shift <= tol * scale.mean_variance)
     run.previous, run.centers = centers, new
+
+
+def _meanwhile(call: Callable[..., float], *args: Any) -> Future[float]:
+    """A result that a thread works out: of many features it takes as long as the means do."""
+    found: Future[float] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(call(*args))
+        except BaseException as error:
+            found.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return found
 
 
 def _unit(centers: Any) -> Any:

@@ -32,6 +32,7 @@ class NearestSparse(Nearest):
         self.kept = sparse_nearest.distinct(centers)
         self.repeats = len(self.kept) < len(centers)
         self.frame = frame
+        self.room = sparse_compiled.Room()
         self._distinct = centers[self.kept] if self.repeats else centers
 
     @cached_property
@@ -44,9 +45,9 @@ class NearestSparse(Nearest):
     def centers(self) -> Floats:  # type: ignore[override]
         return self._columns.T
 
-    @property
+    @cached_property
     def _columns32(self) -> Singles:
-        return sparse_compiled.columns_of(self._distinct, self.frame.exponent)
+        return self.room.columns_of(self._distinct, self.frame.exponent, self)
 
     @cached_property
     def _moved(self) -> Moved:

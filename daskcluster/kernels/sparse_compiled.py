@@ -4,6 +4,8 @@ As in `compiled`, the same is done in NumPy elsewhere: sums, quotients and inert
 bits, and labels are proved either way.
 """
 
+import math
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from daskcluster.kernels import compiling, exact
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Floats, Singles
+from daskcluster.kernels.scratch import aligned
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sizing import LANES, Grid
 
@@ -49,29 +52,61 @@ def _loops() -> Any:
         return _module()
 
 
-def columns_of(centers: SparseRows, exponent: int) -> Singles:
-    """Centres times ``2**-exponent`` in float32, a row a feature, in whole runs of lanes."""
-    columns = _empty_columns(len(centers), centers.n_features)
-    scale = 2.0**-exponent
-    arrays = centers.data, centers.indices, centers.indptr
-    _loops().fill_columns(*arrays, scale, 0, centers.n_features, columns)
-    return columns
+class Room:
+    """Where an iteration leaves its columns for the next: fresh memory costs more than filling it.
+
+    Whoever holds it keeps them; blocks do, in their states.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[Singles] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_left": []}
+
+    def columns_of(self, centers: SparseRows, exponent: int, owner: Any) -> Singles:
+        """Centres times ``2**-exponent`` in float32, a row a feature, in whole runs of lanes.
+
+        They are left here when their owner is no more.
+        """
+        columns = self._found(centers.n_features, _whole_lanes(len(centers)))
+        arrays = centers.data, centers.indices, centers.indptr
+        _loops().fill_columns(*arrays, 2.0**-exponent, columns)
+        weakref.finalize(owner, _leave, weakref.ref(self), columns).atexit = False
+        return columns
+
+    def leave(self, columns: Singles) -> None:
+        """Keep these, and no others."""
+        self._left = [columns]
+
+    def _found(self, *shape: int) -> Singles:
+        columns = self._left.pop() if self._left else None
+        return _columns(*shape) if columns is None or columns.shape != shape else columns
+
+
+def _leave(room: weakref.ref[Room], columns: Singles) -> None:
+    found = room()
+    if found is not None:
+        found.leave(columns)
 
 
 def dense_columns_of(weights: Floats) -> Singles:
     """The same of dense centres (n_clusters, n_features), as they are."""
-    columns = _empty_columns(*weights.shape)
+    k, n_features = weights.shape
+    columns = _columns(n_features, _whole_lanes(k))
+    columns[:, k:] = 0
     with np.errstate(over="ignore"):
-        columns[:, : len(weights)] = weights.T
+        columns[:, :k] = weights.T
     return columns
 
 
-def _empty_columns(n_clusters: int, n_features: int) -> Singles:
+def _columns(*shape: int) -> Singles:
     """On whole cache lines: else every run of lanes would be loaded from two of them."""
-    size = n_features * LANES * -(-n_clusters // LANES)
-    space = np.zeros(size + LANES, dtype=np.float32)
-    first = -space.ctypes.data % (4 * LANES) // 4
-    return space[first : first + size].reshape(n_features, -1)
+    return aligned(4 * math.prod(shape)).view(np.float32).reshape(shape)
+
+
+def _whole_lanes(n_clusters: int) -> int:
+    return LANES * -(-n_clusters // LANES)
 
 
 def two_best(

@@ -17,6 +17,7 @@ from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.sparse_centers import NearestSparse
 from daskcluster.kernels.sparse_clusters import SparseSums
+from daskcluster.kernels.sparse_compiled import Room
 from daskcluster.sizing import Grid
 
 _RUN = 1 << 13  # rows whose elements are added at once: two entries each
@@ -48,6 +49,8 @@ class LabelState:
     labels: Labels
     norms: Singles
     """As in `nearest.Found`."""
+    room: Room
+    """Of all blocks of a process, where nothing was lost."""
 
     @property
     def nbytes(self) -> int:
@@ -80,6 +83,8 @@ class AssignSparse:
         return NearestSparse(self.previous, self.frame)
 
     def step(self, batch: Batch, state: LabelState | None) -> tuple[SparsePartial, LabelState]:
+        if state is not None:
+            self.nearest.room = state.room
         labels, norms = self.nearest.labels(batch.rows, None if state is None else state.norms)
         before = None
         if self.previous is not None:
@@ -87,7 +92,8 @@ class AssignSparse:
             before = state.labels if known and state else None
             if before is None:
                 before = self.nearest_before.labels(batch.rows, norms)[0]
-        return self._moved(batch, before, labels), LabelState(self.iteration, labels, norms)
+        state = LabelState(self.iteration, labels, norms, self.nearest.room)
+        return self._moved(batch, before, labels), state
 
     def _moved(self, batch: Batch, before: Labels | None, after: Labels) -> SparsePartial:
         k = len(self.centers)
@@ -151,7 +157,7 @@ class KeptLabels:
     ) -> tuple[list[tuple[int, Labels]], LabelState]:
         if state is None or state.iteration != self.assign.iteration:
             labels, norms = self.assign.nearest.labels(batch.rows)
-            state = LabelState(self.assign.iteration, labels, norms)
+            state = LabelState(self.assign.iteration, labels, norms, self.assign.nearest.room)
         return [(batch.start, state.labels)], state
 
     def merge(

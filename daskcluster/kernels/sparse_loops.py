@@ -17,20 +17,26 @@ from daskcluster.sizing import LANES, LIMB_BITS
 _UNIT = 2.0**LIMB_BITS
 _STEP = 1 / _UNIT
 _WORD = 6  # bits of a place in a word of 64
+_COLUMNS_BYTES = 1 << 18
 _AHEAD = 32  # elements: sums fetched sooner are there when they are needed
 _FEW = 16  # one in so many is few
 LANE_TERMS = 512  # running sums side by side, which LLVM adds up many at a time
 
 
 @numba.njit(nogil=True, cache=True)
-def fill_columns(data, indices, indptr, scale, first, last, columns):
-    """Features ``first`` to ``last`` of sparse centres into zeros, a row a feature."""
-    for j in range(indptr.size - 1):
-        begin = indptr[j] + np.searchsorted(indices[indptr[j] : indptr[j + 1]], first)
-        for e in range(begin, indptr[j + 1]):
-            if indices[e] >= last:
-                break
-            columns[indices[e], j] = data[e] * scale
+def fill_columns(data, indices, indptr, scale, columns):
+    """Sparse centres, a row a feature: as many features at once as stay in cache."""
+    step = max(_COLUMNS_BYTES // (4 * columns.shape[1]), 1)
+    places = indptr[:-1].copy()
+    for first in range(0, columns.shape[0], step):
+        last = min(first + step, columns.shape[0])
+        columns[first:last] = 0
+        for j in range(places.size):
+            e, end = places[j], indptr[j + 1]
+            while e < end and indices[e] < last:
+                columns[indices[e], j] = data[e] * scale
+                e += 1
+            places[j] = e
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "nnan"})
