@@ -1,5 +1,6 @@
 """The loops over sparse rows and sums come to what NumPy comes to, to the last bit."""
 
+import pickle
 from unittest.mock import patch
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from daskcluster import KMeans
+from daskcluster.fit import lloyd
 from daskcluster.kernels import exact, sparse_compiled
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame
@@ -15,6 +17,7 @@ from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.sparse_centers import NearestSparse
 from daskcluster.kernels.sparse_clusters import SparseSums, squared_shift
+from daskcluster.kernels.sparse_drift import SparseDrift
 from daskcluster.kernels.sparse_hard import AssignSparse
 from daskcluster.sizing import Grid, sum_grid
 
@@ -98,6 +101,62 @@ def test_a_pass(both, n_clusters, dtype):
         assert found.changed == own.changed
         assert np.array_equal(found.sums.places, own.sums.places)
         assert same_limbs(found.sums.limbs, own.sums.limbs)
+
+
+@pytest.mark.parametrize("exponent", [0, -300, 300])
+@pytest.mark.parametrize("step", [0.0, 1e-12, 1e-4, 0.1])
+def test_rows_left_alone_keep_their_label(both, exponent, step):
+    """Centres that move a little, one of them not, and one twice as far as the others."""
+    rows, frame = documents(scale=2.0**exponent), Frame(None, exponent)
+    start = np.asarray(centers_of(rows, 20))[1:]
+    moves = step * start * np.random.default_rng(3).uniform(-1, 1, start.shape)
+    moves[4], moves[5] = 0, 2 * moves[5]
+    before, after = (SparseRows.of(sparse.csr_array(c)) for c in (start, start + moves))
+    grid = sum_grid(len(rows), "float64", exponent_above(np.abs(rows.data).max()))
+
+    def labelled():
+        _, state = AssignSparse(before, None, 1, frame, grid).step(Batch(0, rows), None)
+        job = AssignSparse(after, before, 2, frame, grid, bounded=True)
+        left_alone = job._drift.narrowed(state.labels, state.norms, state.gaps) > 0
+        return left_alone, *job.step(Batch(0, rows), state)
+
+    exactly = [exact.nearest(row, start + moves) for row in np.asarray(rows)]
+    for left_alone, partial, state in both(labelled):
+        assert state.labels.tolist() == exactly
+        full = NearestSparse(after, frame).find(rows)
+        assert (state.gaps <= full.gaps * 1.001 + 1e-9).all()
+        assert left_alone.mean() > 0.5 if step <= 1e-4 else left_alone.mean() < 1
+        assert partial.changed <= (~left_alone).sum()
+
+
+def test_a_fit_whose_late_passes_are_bounded(monkeypatch):
+    rows = documents(n=600).matrix()
+    passes, models = [], []
+    narrowed = SparseDrift.narrowed
+    monkeypatch.setattr(SparseDrift, "narrowed", lambda *a: passes.append(1) or narrowed(*a))
+    for few, seen in ((10**9, False), (1, True)):
+        monkeypatch.setattr(lloyd, "_FEW", few)
+        models.append(KMeans(8, random_state=0, tol=0).fit(rows))
+        assert bool(passes) == seen
+    wanted, model = models
+    np.testing.assert_array_equal(model.labels_, wanted.labels_)
+    np.testing.assert_array_equal(model.cluster_centers_, wanted.cluster_centers_)
+    assert model.inertia_ == wanted.inertia_
+
+
+def test_columns_are_left_to_the_next_iteration():
+    """And only as long as somebody holds the room."""
+    rows, centers = documents(), [centers_of(documents(), 20, seed) for seed in (0, 1)]
+    first, second = (NearestSparse(c, ORIGIN) for c in centers)
+    with patch.object(sparse_compiled, "MANY", 0):
+        room, columns = first.room, first._columns32
+        place, wanted = columns.ctypes.data, NearestSparse(centers[1], ORIGIN)._columns32.copy()
+        second.room = room
+        del first, columns
+        assert second._columns32.ctypes.data == place
+        np.testing.assert_array_equal(second._columns32, wanted)
+        assert second.find(rows).labels.any()
+    assert pickle.loads(pickle.dumps(room))._left == []
 
 
 def test_labels_of_dense_centers(both):

@@ -32,6 +32,8 @@ from daskcluster.survey import Scale
 Centers = Floats | SparseRows
 Total = HardPartial | SparsePartial
 
+_FEW = 64  # one row in so many is few
+
 
 @dataclass(frozen=True)
 class Lloyd:
@@ -148,7 +150,11 @@ def lloyd(
         place = len(run.history) + 1
         job: Any
         if is_sparse(run.centers):
-            job = AssignSparse(run.centers, _sparse(run.previous), place, scale.frame, grid)
+            # Before few rows change cluster, the centres' moves are longer than most gaps.
+            settled = bool(run.history) and _FEW * run.history[-1]["changed"] < session.cut.n_rows
+            job = AssignSparse(
+                run.centers, _sparse(run.previous), place, scale.frame, grid, bounded and settled
+            )
         else:
             job = Assign(
                 dense_centers(run.centers), _dense(run.previous), place, scale.frame, grid,

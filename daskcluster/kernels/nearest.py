@@ -200,7 +200,8 @@ class Nearest:
     ) -> tuple[Labels, Floats, Floats, Floats]:
         """What `sparse_nearest.scores` and `two_best` say, in float32."""
         prepared = self._looped
-        labels, best, second = sparse_compiled.two_best(rows, prepared.columns, prepared.squares)
+        arrays = np.arange(len(rows)), prepared.columns, prepared.squares
+        labels, best, second = sparse_compiled.two_best(rows, *arrays)
         lengths = sparse_nearest.lengths_above(rows) if lengths is None else lengths
         margin = prepared.margin(lengths, rows.lengths)
         return labels, best.astype(np.float64), second.astype(np.float64), margin

@@ -4,14 +4,14 @@ import itertools
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from daskcluster.kernels import exact, sparse_compiled, sparse_nearest
 from daskcluster.kernels.frame import Floats, Frame, Singles
-from daskcluster.kernels.nearest import Nearest
+from daskcluster.kernels.nearest import Labels, Nearest
 from daskcluster.kernels.prepared import Moved, prepare
 from daskcluster.kernels.sparse import SparseRows
 
@@ -67,6 +67,29 @@ class NearestSparse(Nearest):
         longest = float(np.sqrt(squares.max()))
         none = np.empty((0, d))
         return Moved(none, squares, longest, longest, 0.0, float(squares.mean()), d)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def find_at(
+        self, rows: SparseRows, at: npt.NDArray[np.intp], norms: Singles
+    ) -> tuple[Labels, Singles]:
+        """Labels and gaps, as in `Found`, of the rows ``at`` some places, whose norms are given.
+
+        What `find` says of them, but that compiled loops read the rows where they are.
+        """
+        if not sparse_compiled.pays(len(rows.data)):
+            found = self.find(cast("Any", rows), norms, at)
+            return found.labels, found.gaps
+        prepared, moved = self._looped, sparse_nearest.scaled(rows, self.frame)
+        places, best, second = sparse_compiled.two_best(
+            moved, at, prepared.columns, prepared.squares
+        )
+        margin = prepared.margin(norms.astype(np.float64), rows.lengths[at])
+        gap = second.astype(np.float64) - best - margin
+        sure = gap > 0
+        places[~sure] = self.decide(rows[at[~sure]])
+        held = sure & (not self.repeats)
+        gaps = np.where(held, sparse_nearest.downwards(gap), np.float32(0))
+        return self.kept[places], gaps
 
     def _decide(self, rows: Any) -> npt.NDArray[np.intp]:
         """From the columns of these rows alone: few rows have few."""

@@ -110,12 +110,13 @@ def _whole_lanes(n_clusters: int) -> int:
 
 
 def two_best(
-    rows: SparseRows, columns: Singles, squares: Singles
+    rows: SparseRows, at: npt.NDArray[np.intp], columns: Singles, squares: Singles
 ) -> tuple[npt.NDArray[np.int32], Singles, Singles]:
-    """The place of the lowest score of each row, it, and the next, in float32."""
-    labels = np.empty(len(rows), dtype=np.int32)
-    best, second = np.empty((2, len(rows)), dtype=np.float32)
-    _loops().two_best(rows.data, rows.indices, rows.indptr, columns, squares, labels, best, second)
+    """The place of the lowest score of each row ``at`` some places, it, and the next."""
+    labels = np.empty(len(at), dtype=np.int32)
+    best, second = np.empty((2, len(at)), dtype=np.float32)
+    arrays = rows.data, rows.indices, rows.indptr
+    _loops().two_best(*arrays, at, columns, squares, labels, best, second)
     return labels, best, second
 
 
@@ -203,6 +204,18 @@ def differences(new: SparseRows, old: SparseRows) -> Floats:
         new.data, new.indices, new.indptr, old.data, old.indices, old.indptr, out
     )
     return out[:n]
+
+
+def squared_moves(new: SparseRows, old: SparseRows) -> Floats:
+    """Squared distances between rows of the same place, shape (n_rows,)."""
+    if not pays(len(new.data)):
+        moved = new.matrix() - old.matrix()
+        return np.asarray(moved.multiply(moved).sum(axis=1), dtype=np.float64).ravel()
+    out = np.empty(len(new))
+    _loops().squared_moves(
+        new.data, new.indices, new.indptr, old.data, old.indices, old.indptr, out
+    )
+    return out
 
 
 def can_add_moments(exponent: int, sums: Grid, squares: Grid) -> bool:

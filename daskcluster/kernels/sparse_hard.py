@@ -1,8 +1,4 @@
-"""Hard k-means of sparse rows of very many features: centres and sums are sparse too.
-
-Every row is compared with every centre: what moving centres can change would be found from all
-their elements, which takes longer.
-"""
+"""Hard k-means of sparse rows of very many features: centres and sums are sparse too."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +14,7 @@ from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.sparse_centers import NearestSparse
 from daskcluster.kernels.sparse_clusters import SparseSums
 from daskcluster.kernels.sparse_compiled import Room
+from daskcluster.kernels.sparse_drift import SparseDrift
 from daskcluster.sizing import Grid
 
 _RUN = 1 << 13  # rows whose elements are added at once: two entries each
@@ -43,18 +40,19 @@ class SparsePartial:
 
 @dataclass
 class LabelState:
-    """The labels of a block for an iteration's centres, and its norms: 8 bytes a row."""
+    """The labels of a block for an iteration's centres, its norms and gaps: 12 bytes a row."""
 
     iteration: int
     labels: Labels
     norms: Singles
+    gaps: Singles
     """As in `nearest.Found`."""
     room: Room
     """Of all blocks of a process, where nothing was lost."""
 
     @property
     def nbytes(self) -> int:
-        return self.labels.nbytes + self.norms.nbytes
+        return self.labels.nbytes + self.norms.nbytes + self.gaps.nbytes
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ class AssignSparse:
     iteration: int
     frame: Frame
     grid: Grid
+    bounded: bool = False
+    """Whether rows that provably keep their label are left alone."""
     state_kind: str | None = "labels"
 
     @property
@@ -82,18 +82,36 @@ class AssignSparse:
         assert self.previous is not None
         return NearestSparse(self.previous, self.frame)
 
+    @cached_property
+    def _drift(self) -> SparseDrift:
+        assert self.previous is not None
+        return SparseDrift.of(self.centers, self.previous, self.frame)
+
     def step(self, batch: Batch, state: LabelState | None) -> tuple[SparsePartial, LabelState]:
         if state is not None:
             self.nearest.room = state.room
-        labels, norms = self.nearest.labels(batch.rows, None if state is None else state.norms)
-        before = None
+        known = self.previous is not None and state is not None
+        if known and state is not None and state.iteration == self.iteration - 1:
+            after = self._from(state, batch.rows) if self.bounded else self.anew(batch, state)
+            return self._moved(batch, state.labels, after.labels), after
+        after, before = self.anew(batch, state), None
         if self.previous is not None:
-            known = state is not None and state.iteration == self.iteration - 1
-            before = state.labels if known and state else None
-            if before is None:
-                before = self.nearest_before.labels(batch.rows, norms)[0]
-        state = LabelState(self.iteration, labels, norms, self.nearest.room)
-        return self._moved(batch, before, labels), state
+            before = self.nearest_before.labels(batch.rows, after.norms)[0]
+        return self._moved(batch, before, after.labels), after
+
+    def anew(self, batch: Batch, state: LabelState | None) -> LabelState:
+        """All rows compared with all centres."""
+        found = self.nearest.find(batch.rows, None if state is None else state.norms)
+        room = self.nearest.room
+        return LabelState(self.iteration, found.labels, found.norms, found.gaps, room)
+
+    def _from(self, state: LabelState, rows: SparseRows) -> LabelState:
+        """From the iteration before: only the rows that may change are compared."""
+        labels, norms = state.labels.copy(), state.norms
+        gaps = self._drift.narrowed(labels, norms, state.gaps)
+        left = np.flatnonzero(~(gaps > 0))
+        labels[left], gaps[left] = self.nearest.find_at(rows, left, norms[left])
+        return LabelState(self.iteration, labels, norms, gaps, self.nearest.room)
 
     def _moved(self, batch: Batch, before: Labels | None, after: Labels) -> SparsePartial:
         k = len(self.centers)
@@ -156,8 +174,7 @@ class KeptLabels:
         self, batch: Batch, state: LabelState | None
     ) -> tuple[list[tuple[int, Labels]], LabelState]:
         if state is None or state.iteration != self.assign.iteration:
-            labels, norms = self.assign.nearest.labels(batch.rows)
-            state = LabelState(self.assign.iteration, labels, norms, self.assign.nearest.room)
+            state = self.assign.anew(batch, None)
         return [(batch.start, state.labels)], state
 
     def merge(

@@ -55,15 +55,15 @@ def _two_lowest(products, squares):
 
 
 @numba.njit(nogil=True, cache=True)
-def two_best(data, indices, indptr, columns, squares, labels, best, second):
-    """Labels, best and second scores of rows, in float32.
+def two_best(data, indices, indptr, at, columns, squares, labels, best, second):
+    """Labels, best and second scores of the rows ``at`` some places, in float32.
 
     ``columns`` has a row a feature and whole runs of `sizing.LANES` clusters; ``squares`` of those
     that are none are infinite.
     """
     products = np.empty(columns.shape[1], np.float32)
     for i in range(labels.size):
-        begin, end = indptr[i], indptr[i + 1]
+        begin, end = indptr[at[i]], indptr[at[i] + 1]
         group = 0
         while group + 2 * LANES <= products.size:
             add_products(data, indices, columns, begin, end, group, products, 2)
@@ -315,6 +315,22 @@ def differences(new, new_indices, new_ends, old, old_indices, old_ends, out):
             out[n] = difference
             n += 1 if difference != 0 else 0
     return n
+
+
+@numba.njit(nogil=True, cache=True)
+def squared_moves(new, new_indices, new_ends, old, old_indices, old_ends, out):
+    """Sums of squared differences of sparse rows."""
+    beyond = np.int32(2**31 - 1)
+    for j in range(out.size):
+        total, i, e = 0.0, new_ends[j], old_ends[j]
+        while i < new_ends[j + 1] or e < old_ends[j + 1]:
+            mine = new_indices[i] if i < new_ends[j + 1] else beyond
+            other = old_indices[e] if e < old_ends[j + 1] else beyond
+            difference = (new[i] if mine <= other else 0.0) - (old[e] if other <= mine else 0.0)
+            i += mine <= other
+            e += other <= mine
+            total += difference * difference
+        out[j] = total
 
 
 @numba.njit(nogil=True, cache=True)
