@@ -23,13 +23,12 @@ from daskcluster import (
     open_responsibilities,
     open_store,
 )
-from daskcluster.cli import converting, main
+from daskcluster.cli import assessing, converting, fitting, main, planning
 from daskcluster.convert import convert_npy
 from daskcluster.engine import JsonLines, Silent
 
 # The package's attribute of this name is the function.
 commands = sys.modules["daskcluster.cli.main"]
-fitting = sys.modules["daskcluster.cli.fitting"]
 
 FIT_KEYS = {
     "n_rows", "n_features", "n_clusters", "n_iter", "inertia", "objective", "converged", "passes",
@@ -272,7 +271,7 @@ def test_plan_refuses_what_cannot_fit_and_says_what_would(folder, capsys):
 
 
 def test_plan_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
-    planning, given = sys.modules["daskcluster.cli.planning"], {}
+    given = {}
     monkeypatch.setattr(planning, "plan_lines", lambda facts: [])
 
     class Found:
@@ -432,7 +431,8 @@ def all_commands(group=commands.cli, path=()):
     yield path, group
     if isinstance(group, click.Group):
         for name, command in group.commands.items():
-            yield from all_commands(command, (*path, name))
+            late = command if path else commands.load_command(name)
+            yield from all_commands(late, (*path, name))
 
 
 @pytest.mark.parametrize("path", [path for path, _ in all_commands()])
@@ -451,6 +451,37 @@ def test_the_commands_are_those_of_the_contract():
         "", "demo", "convert", "convert idx", "convert npy", "convert table", "convert text",
         "info", "fit", "sweep", "plan", "predict", "evaluate", "report",
     }  # fmt: skip
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself():
+    for name, listed in commands.cli.commands.items():
+        own = commands.load_command(name).help
+        assert own[:25] == listed.short_help[:25]
+
+
+def test_help_and_version_import_no_library():
+    """They answer at once; what fits and reads takes seconds to import."""
+    for argument in ("--help", "--version"):
+        code = (
+            "import sys; from daskcluster.cli import main\n"
+            f"try: main([{argument!r}])\n"
+            "finally: print(*{'numpy', 'sklearn', 'zarr', 'distributed'} & set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[-1] == ""
+
+
+def test_ctrl_c_during_imports():
+    code = (
+        "import os, signal; from daskcluster.cli import main\n"
+        "commands = __import__('sys').modules['daskcluster.cli.main']\n"
+        "commands.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "main(['info', 'store'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "daskcluster: stopped: Ctrl-C\n"
 
 
 def test_version(capsys):
@@ -583,7 +614,7 @@ def test_predict_hands_every_option_on(folder, capsys, monkeypatch):
         calls.append((args, options))
         return {"array": "a", "n_rows": 1, "cluster_sizes": [1]}
 
-    monkeypatch.setattr(commands, "predict_labels", spy)
+    monkeypatch.setattr(assessing, "predict_labels", spy)
     run(capsys, "predict", folder / "model", "s", "out", "--overwrite")
     run(capsys, "predict", folder / "model", "s", "out", "--resume")
     for ((model, *places), options), name in zip(calls, ("overwrite", "resume"), strict=True):
