@@ -646,6 +646,15 @@ def test_workers_are_handed_on(capsys, monkeypatch, folder):
     assert given == [(2, 1, "auto"), (2, 3, 2**30)]
 
 
+def test_workers_too_small_to_live_are_not_started(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.delattr("daskcluster.engine.connect.LocalCluster")
+    workers = ("--workers", 2, "--memory-limit", "100MB")
+    out, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 2, *workers, code=2)
+    assert out == ""
+    assert "a memory limit of 95 MiB is less than the 280 MiB" in err
+    assert "raise it with --memory-limit" in err
+
+
 def test_warnings_are_lines_of_their_own(tmp_path, capsys):
     write_idx(tmp_path / "rows", np.ones((5, 2), dtype=np.uint8))
     convert_idx(tmp_path / "rows", tmp_path / "s")

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster, Security
 from distributed.comm import resolve_address
+from distributed.worker_memory import parse_memory_limit
 
 from daskcluster.engine.stopping import current_stop
-from daskcluster.errors import EngineError, InputError
+from daskcluster.errors import BudgetError, EngineError, InputError
 from daskcluster.schema import parse_json, record, text
+from daskcluster.sizing import MIB, WORKER_IDLE
 
 _MOST_TRIES = 20  # to read a scheduler's file, a tenth of a second apart
 _LOG = logging.getLogger(__name__)
@@ -28,6 +30,11 @@ def local_cluster(
 ) -> Iterator[Client]:
     """A LocalCluster of worker processes that ends with the block.
 
+    Raises
+    ------
+    BudgetError
+        The limit is below what a worker needs before it does anything.
+
     Examples
     --------
     >>> from daskcluster.engine import local_cluster
@@ -35,6 +42,7 @@ def local_cluster(
     ...     client.submit(sum, [1, 2]).result()
     3
     """
+    _check_limit(memory_limit, threads_per_worker)
     with _workers_spared_from_ctrl_c():
         cluster = LocalCluster(
             n_workers=n_workers,
@@ -46,6 +54,17 @@ def local_cluster(
         )
     with cluster, Client(cluster) as client:
         yield client
+
+
+def _check_limit(memory_limit: str | int, threads: int) -> None:
+    """Dask would kill such workers and start others for ever, with a traceback each."""
+    limit = parse_memory_limit(memory_limit, threads, logger=_LOG)
+    if limit is not None and limit < WORKER_IDLE:
+        raise BudgetError(
+            f"a memory limit of {limit / MIB:,.0f} MiB is less than the {WORKER_IDLE / MIB:,.0f} "
+            "MiB that a worker needs before it does anything: raise it with --memory-limit (`plan` "
+            "says what a fit needs), or leave --workers out"
+        )
 
 
 @contextmanager
