@@ -9,17 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import dask
 from distributed import Client, LocalCluster, Security
 from distributed.comm import resolve_address
 from distributed.worker_memory import parse_memory_limit
 
+from daskcluster.engine.aside import aside
 from daskcluster.engine.stopping import current_stop
 from daskcluster.errors import BudgetError, EngineError, InputError
 from daskcluster.schema import parse_json, record, text
 from daskcluster.sizing import MIB, WORKER_IDLE
 
+_PATIENCE = 2.0  # seconds; a scheduler that is there answers at once
 _MOST_TRIES = 20  # to read a scheduler's file, a tenth of a second apart
 _LOG = logging.getLogger(__name__)
 
@@ -143,8 +147,7 @@ def connected(
         _check_address(address, security)
     where = address if scheduler_file is None else f"{address} of {scheduler_file}"
     try:
-        # One that fails to connect must not stay behind as the default.
-        client = Client(address, security=security, set_as_default=False)
+        client = _client(address, security)
     except OSError as error:
         raise EngineError(
             f"no scheduler answers at {where} ({error}): start one with `dask scheduler`, or check "
@@ -152,6 +155,22 @@ def connected(
         ) from error
     with client, client.as_current():
         yield client
+
+
+def _client(address: str | None, security: Security) -> Client:
+    """A client once the scheduler answers; Dask's own waiting says nothing and hears no stop."""
+    stop, began, told = current_stop(), time.monotonic(), False
+
+    def look() -> None:
+        nonlocal told
+        stop.check()
+        if not told and time.monotonic() - began > _PATIENCE:
+            limit = dask.config.get("distributed.comm.timeouts.connect")
+            _LOG.warning("no scheduler answers at %s yet: waiting, for %s at most", address, limit)
+            told = True
+
+    # One that fails to connect must not stay behind as the default.
+    return aside(partial(Client, address, security=security, set_as_default=False), 0.05, look)
 
 
 def _address_in(path: Path) -> str:
