@@ -11,6 +11,7 @@ from daskcluster.assess.sweep import FILE as SWEEP
 from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT, describe_prediction
 from daskcluster.fit import SoftKMeans, load_model, read_model
 from daskcluster.fit.model import is_model_folder
+from daskcluster.sources.columns import named
 from daskcluster.store import Store, open_store
 from daskcluster.store.reading import root_attributes
 
@@ -166,6 +167,28 @@ def convert_lines(store: Store) -> list[str]:
     ]
     if info.n_features == 1:
         lines.append("one number a row: were these the labels, to be given with --labels?")
+    return lines
+
+
+_TABLE = ("columns_left_out", "rows_dropped", "values_imputed")
+
+
+def table_facts(store: Store) -> dict[str, Any]:
+    """What `convert table` prints: those of the store, and what of the table is not in it."""
+    header = store.info.sources[0]["header"]
+    return store_facts(store) | {name: header.get(name) for name in _TABLE}
+
+
+def left_lines(facts: dict[str, Any]) -> list[str]:
+    """What of a table is not in its store, or was not in the table."""
+    lines = []
+    if columns := facts["columns_left_out"]:
+        cure = "encode them as numbers to cluster by them"
+        lines.append(f"left out, as columns of no numbers: {named(columns)}; {cure}")
+    if rows := facts["rows_dropped"]:
+        lines.append(f"{_many(rows, 'row')} with missing values dropped")
+    if values := facts["values_imputed"]:
+        lines.append(f"{_many(values, 'missing value')} set to the mean of the column")
     return lines
 
 
