@@ -23,7 +23,7 @@ from daskcluster import (
     open_responsibilities,
     open_store,
 )
-from daskcluster.cli import assessing, converting, fitting, main, planning
+from daskcluster.cli import assessing, converting, fitting, main, planning, show
 from daskcluster.convert import convert_npy
 from daskcluster.engine import JsonLines, Silent
 
@@ -679,3 +679,28 @@ def test_in_a_process_of_its_own(folder, tmp_path):
     if os.access(script, os.X_OK):
         done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
         assert __version__ in done.stdout
+
+
+LONG = ["talk.politics.guns", "talk.politics.mideast", "talk.politics.misc"]
+
+
+@pytest.mark.parametrize("names", [LONG, ["cat", "dog", "eel"]])
+def test_classes_are_told_apart(names):
+    table = [[5, 0, 1], [0, 7, 2]]
+    facts = {"contingency": table, "class_names": names}
+    head, *lines = show._contingency_lines(facts)
+    long = names is LONG
+    assert head.split() == (["0", "1", "2"] if long else names)
+    assert [line.split() for line in lines[:2]] == [["0", "5", "0", "1"], ["1", "0", "7", "2"]]
+    assert [line.split()[-1] for line in lines[2:] if line] == ["classes", *LONG] * long
+
+
+def test_many_sizes_are_summed_up():
+    assert show._sizes([3, 1, 2]) == "3 1 2"
+    assert show._sizes([*range(30), 0]) == "of 31: least 0, median 14, most 29, 2 empty"
+    assert show._sizes([0.25, 1.0]) == "0.2 1.0"
+
+
+def test_predict_names_the_place_that_the_user_named(folder, tmp_path, capsys):
+    out, _ = run(capsys, "predict", folder / "model", folder / "s", tmp_path / "out")
+    assert out.splitlines()[0] == f"{tmp_path / 'out'}: 110 labels"

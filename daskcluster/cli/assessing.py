@@ -7,14 +7,9 @@ import click
 
 from daskcluster.assess import evaluate, predict_labels, predict_parquet, predict_responsibilities
 from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
+from daskcluster.cli.facts import path_facts
 from daskcluster.cli.running import running
-from daskcluster.cli.show import (
-    evaluate_lines,
-    path_facts,
-    predict_lines,
-    report_lines,
-    table_lines,
-)
+from daskcluster.cli.show import evaluate_lines, info_lines, predict_lines, report_lines
 from daskcluster.fit import load_model
 from daskcluster.report import write_report
 
@@ -32,7 +27,7 @@ def info(path: str, output: Output) -> None:
       daskcluster info mnist.zarr
     """
     facts = path_facts(path)
-    output.result(facts, table_lines(facts))
+    output.result(facts, info_lines(facts))
 
 
 @click.command()
@@ -66,7 +61,7 @@ def predict(
         raise click.UsageError("--proba and --resume are for Zarr arrays: OUT names a Parquet file")
     else:
         facts = predict_parquet(load_model(model), store, out, **options)
-    output.result(facts, predict_lines(facts))
+    output.result(facts, predict_lines(facts, out))
 
 
 @click.command(name="evaluate")
