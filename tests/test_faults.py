@@ -288,7 +288,7 @@ def ended(*processes):
 
 
 def scheduler(port):
-    command = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show"]
+    command = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
     return _dask(*command)
 
 
@@ -377,7 +377,7 @@ def test_a_scheduler_file_that_comes_late(store, calm, tmp_path):
     def start():
         started.append(
             _dask("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard",
-                  "--no-show", "--scheduler-file", file)
+                  "--scheduler-file", file)
         )  # fmt: skip
         started.append(
             _dask("worker", "--scheduler-file", file, "--no-dashboard", "--no-nanny",
