@@ -34,7 +34,7 @@ network=(${INTERFACE:+--interface "$INTERFACE"})
 # Dask pauses a worker before Slurm would kill it.
 memory=${SLURM_MEM_PER_NODE:-$((SLURM_CPUS_PER_TASK * SLURM_MEM_PER_CPU))}
 
-dask scheduler ${network[@]+"${network[@]}"} --port 0 --scheduler-file "$file" --no-show \
+dask scheduler ${network[@]+"${network[@]}"} --port 0 --scheduler-file "$file" \
   --no-dashboard &
 srun --kill-on-bad-exit=0 dask worker --scheduler-file "$file" ${network[@]+"${network[@]}"} \
   --nthreads "$SLURM_CPUS_PER_TASK" --memory-limit "${memory}MiB" \

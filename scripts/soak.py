@@ -76,7 +76,7 @@ class Cluster:
         if self._scheduler is None or self._scheduler.poll() is not None:
             self._scheduler = _start(
                 "dask", "scheduler", "--host", "127.0.0.1", "--port", self._port,
-                "--no-dashboard", "--no-show",
+                "--no-dashboard",
             )  # fmt: skip
         self._workers = [worker for worker in self._workers if worker.poll() is None]
         while len(self._workers) < self._n_workers:

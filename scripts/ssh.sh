@@ -21,7 +21,7 @@ dask=$(command -v dask)
 
 trap 'kill $(jobs -p) 2>/dev/null; rm -f "$file"' EXIT
 
-dask scheduler --host "${ADDRESS:-$(hostname -f)}" --port 0 --scheduler-file "$file" --no-show \
+dask scheduler --host "${ADDRESS:-$(hostname -f)}" --port 0 --scheduler-file "$file" \
   --no-dashboard &
 for host in $HOSTS; do
   # With a terminal (-tt) the worker ends when the connection does.

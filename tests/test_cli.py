@@ -23,13 +23,12 @@ from daskcluster import (
     open_responsibilities,
     open_store,
 )
-from daskcluster.cli import converting, main
+from daskcluster.cli import assessing, converting, fitting, main, planning, show
 from daskcluster.convert import convert_npy
 from daskcluster.engine import JsonLines, Silent
 
 # The package's attribute of this name is the function.
 commands = sys.modules["daskcluster.cli.main"]
-fitting = sys.modules["daskcluster.cli.fitting"]
 
 FIT_KEYS = {
     "n_rows", "n_features", "n_clusters", "n_iter", "inertia", "objective", "converged", "passes",
@@ -272,7 +271,7 @@ def test_plan_refuses_what_cannot_fit_and_says_what_would(folder, capsys):
 
 
 def test_plan_hands_every_option_on(folder, tmp_path, capsys, monkeypatch):
-    planning, given = sys.modules["daskcluster.cli.planning"], {}
+    given = {}
     monkeypatch.setattr(planning, "plan_lines", lambda facts: [])
 
     class Found:
@@ -432,7 +431,8 @@ def all_commands(group=commands.cli, path=()):
     yield path, group
     if isinstance(group, click.Group):
         for name, command in group.commands.items():
-            yield from all_commands(command, (*path, name))
+            late = command if path else commands.load_command(name)
+            yield from all_commands(late, (*path, name))
 
 
 @pytest.mark.parametrize("path", [path for path, _ in all_commands()])
@@ -451,6 +451,37 @@ def test_the_commands_are_those_of_the_contract():
         "", "demo", "convert", "convert idx", "convert npy", "convert table", "convert text",
         "info", "fit", "sweep", "plan", "predict", "evaluate", "report",
     }  # fmt: skip
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself():
+    for name, listed in commands.cli.commands.items():
+        own = commands.load_command(name).help
+        assert own[:25] == listed.short_help[:25]
+
+
+def test_help_and_version_import_no_library():
+    """They answer at once; what fits and reads takes seconds to import."""
+    for argument in ("--help", "--version"):
+        code = (
+            "import sys; from daskcluster.cli import main\n"
+            f"try: main([{argument!r}])\n"
+            "finally: print(*{'numpy', 'sklearn', 'zarr', 'distributed'} & set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[-1] == ""
+
+
+def test_ctrl_c_during_imports():
+    code = (
+        "import os, signal; from daskcluster.cli import main\n"
+        "commands = __import__('sys').modules['daskcluster.cli.main']\n"
+        "commands.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "main(['info', 'store'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "daskcluster: stopped: Ctrl-C\n"
 
 
 def test_version(capsys):
@@ -583,7 +614,7 @@ def test_predict_hands_every_option_on(folder, capsys, monkeypatch):
         calls.append((args, options))
         return {"array": "a", "n_rows": 1, "cluster_sizes": [1]}
 
-    monkeypatch.setattr(commands, "predict_labels", spy)
+    monkeypatch.setattr(assessing, "predict_labels", spy)
     run(capsys, "predict", folder / "model", "s", "out", "--overwrite")
     run(capsys, "predict", folder / "model", "s", "out", "--resume")
     for ((model, *places), options), name in zip(calls, ("overwrite", "resume"), strict=True):
@@ -615,6 +646,15 @@ def test_workers_are_handed_on(capsys, monkeypatch, folder):
     assert given == [(2, 1, "auto"), (2, 3, 2**30)]
 
 
+def test_workers_too_small_to_live_are_not_started(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.delattr("daskcluster.engine.connect.LocalCluster")
+    workers = ("--workers", 2, "--memory-limit", "100MB")
+    out, err = run(capsys, "fit", folder / "s", tmp_path / "m", "--k", 2, *workers, code=2)
+    assert out == ""
+    assert "a memory limit of 95 MiB is less than the 280 MiB" in err
+    assert "raise it with --memory-limit" in err
+
+
 def test_warnings_are_lines_of_their_own(tmp_path, capsys):
     write_idx(tmp_path / "rows", np.ones((5, 2), dtype=np.uint8))
     convert_idx(tmp_path / "rows", tmp_path / "s")
@@ -639,3 +679,28 @@ def test_in_a_process_of_its_own(folder, tmp_path):
     if os.access(script, os.X_OK):
         done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
         assert __version__ in done.stdout
+
+
+LONG = ["talk.politics.guns", "talk.politics.mideast", "talk.politics.misc"]
+
+
+@pytest.mark.parametrize("names", [LONG, ["cat", "dog", "eel"]])
+def test_classes_are_told_apart(names):
+    table = [[5, 0, 1], [0, 7, 2]]
+    facts = {"contingency": table, "class_names": names}
+    head, *lines = show._contingency_lines(facts)
+    long = names is LONG
+    assert head.split() == (["0", "1", "2"] if long else names)
+    assert [line.split() for line in lines[:2]] == [["0", "5", "0", "1"], ["1", "0", "7", "2"]]
+    assert [line.split()[-1] for line in lines[2:] if line] == ["classes", *LONG] * long
+
+
+def test_many_sizes_are_summed_up():
+    assert show._sizes([3, 1, 2]) == "3 1 2"
+    assert show._sizes([*range(30), 0]) == "of 31: least 0, median 14, most 29, 2 empty"
+    assert show._sizes([0.25, 1.0]) == "0.2 1.0"
+
+
+def test_predict_names_the_place_that_the_user_named(folder, tmp_path, capsys):
+    out, _ = run(capsys, "predict", folder / "model", folder / "s", tmp_path / "out")
+    assert out.splitlines()[0] == f"{tmp_path / 'out'}: 110 labels"

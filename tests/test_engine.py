@@ -300,19 +300,38 @@ def test_a_live_line_has_the_rate_and_the_time_left(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("daskcluster.engine.progress.time.monotonic", lambda: next(now))
     line = TextLine(stream)
-    line.opened({"rows": 1000, "bytes": 4 * 10**9})
-    line.rows("iteration 2", 0, 1000)
+    line.decoded({"bytes": 10**9})
+    line.rows("iteration 2", 100, 1000)
+    assert stream.getvalue().rstrip() == "\riteration 2: 100 of 1,000 rows"
     line.event("iteration", {
         "iteration": 2, "changed": 7, "rows": 1000, "pruned": 0.25, "seconds": 3.0, "bytes": 9,
         "bytes_per_second": 2.5e8, "seconds_left_at_most": 300.0,
     })  # fmt: skip
-    line.rows("iteration 3", 0, 1000)
+    line.rows("iteration 3", 100, 1000)
+    line.decoded({"bytes": 2 * 10**9})
     line.rows("iteration 3", 500, 1000)
     said = stream.getvalue().split("\r")[-1].rstrip()
     assert said == (
-        "iteration 3: 500 of 1,000 rows, 40 MB/s, 50 s left"
+        "iteration 3: 500 of 1,000 rows, 40 MB/s, 62 s left"
         " | iteration 2: changed 7, 25% pruned, 250 MB/s, at most 5 min left"
     )
+
+
+def test_a_live_line_has_no_rate_of_what_is_not_decoded(monkeypatch):
+    stream, now = io.StringIO(), iter(range(0, 1000, 50))
+    stream.isatty = lambda: True
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("daskcluster.engine.progress.time.monotonic", lambda: next(now))
+    line = TextLine(stream)
+    for done in (250, 500, 1000):
+        line.rows("k-means++ 2", done, 1000)
+    line.event("iteration", {"iteration": 1, "changed": 7, "bytes_per_second": 0.0})
+    said = [part.rstrip() for part in stream.getvalue().split("\r")]
+    assert said[2:] == [
+        "k-means++ 2: 500 of 1,000 rows, 100 s left",
+        "k-means++ 2: 1,000 rows",
+        "iteration 1: changed 7",
+    ]
 
 
 def test_a_pass_says_what_it_took():

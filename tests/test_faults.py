@@ -17,8 +17,8 @@ import pytest
 from distributed import Client, get_worker
 from readers import IndexReader
 
-from daskcluster import ClusterLost, KMeans, SoftKMeans, convert_npy, fit_model
-from daskcluster.engine import Session, Silent, connected, members
+from daskcluster import ClusterLost, Interrupted, KMeans, SoftKMeans, convert_npy, fit_model
+from daskcluster.engine import Session, Silent, Stop, connected, members, stoppable
 from daskcluster.errors import EngineError
 from daskcluster.sizing import Cut
 
@@ -288,7 +288,7 @@ def ended(*processes):
 
 
 def scheduler(port):
-    command = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show"]
+    command = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
     return _dask(*command)
 
 
@@ -346,6 +346,19 @@ def test_a_scheduler_that_is_killed(store, calm, tmp_path, comes_back, monkeypat
         assert bits(fit_model(KMeans(**FIT), store, tmp_path / "m", resume=True)) == calm
 
 
+def test_waiting_for_nobody_is_told_and_can_be_stopped(monkeypatch, caplog):
+    stop, never = Stop(), threading.Event()
+    monkeypatch.setattr("daskcluster.engine.connect._PATIENCE", 0.0)
+    monkeypatch.setattr("daskcluster.engine.connect.Client", lambda *_, **__: never.wait(60))
+    threading.Timer(0.3, stop.request, ["SIGTERM"]).start()
+    with stoppable(stop), pytest.raises(Interrupted), connected("tcp://127.0.0.1:1"):
+        pass
+    never.set()
+    assert caplog.messages == [
+        "no scheduler answers at tcp://127.0.0.1:1 yet: waiting, for 30s at most"
+    ]
+
+
 def test_nobody_at_the_address():
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
@@ -364,7 +377,7 @@ def test_a_scheduler_file_that_comes_late(store, calm, tmp_path):
     def start():
         started.append(
             _dask("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard",
-                  "--no-show", "--scheduler-file", file)
+                  "--scheduler-file", file)
         )  # fmt: skip
         started.append(
             _dask("worker", "--scheduler-file", file, "--no-dashboard", "--no-nanny",

@@ -153,7 +153,7 @@ def cluster(tmp_path):
             stack.callback(os.killpg, process.pid, signal.SIGKILL)
 
         start("scheduler", "dask", "scheduler", "--protocol", "tls", "--host", f"{NETWORK}.1",
-              "--port", PORT, "--no-dashboard", "--no-show")  # fmt: skip
+              "--port", PORT, "--no-dashboard")  # fmt: skip
         for host in ("one", "two"):
             start(host, "dask", "worker", address, "--protocol", "tls", "--host",
                   hosts.addresses[host], "--nthreads", 1, "--no-dashboard", "--name", host,

@@ -9,6 +9,7 @@ import reference
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from daskcluster import (
@@ -41,6 +42,8 @@ def expected_failures(estimator):
     }
 
 
+# Rows of one blob have one place.
+@pytest.mark.filterwarnings("ignore:All .* centres have run together")
 @parametrize_with_checks([SoftKMeans()], expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -147,6 +150,19 @@ def test_the_notebooks_rule_stops_by_the_frobenius_shift(digits):
     shifts = [entry["shift"] for entry in model.history_]
     assert model.converged_
     assert shifts[-1] < tol <= min(shifts[:-1])
+
+
+@pytest.mark.parametrize("metric", STIFF)
+def test_a_beta_too_small_is_warned_of(digits, metric, recwarn):
+    def fit(beta, X=digits[0]):
+        kind = SoftKMeans(4, beta=beta, metric=metric, random_state=0, max_iter=30)
+        return kind.fit(X).cluster_centers_
+
+    fit(STIFF[metric])
+    fit(STIFF[metric], np.ones((9, 3)))  # where no beta would help
+    assert not recwarn.list
+    with pytest.warns(ConvergenceWarning, match=r"beta=0\.0001 is too small.* of 1 over how much"):
+        fit(1e-4)
 
 
 def test_restarts_keep_the_least_objective(digits):

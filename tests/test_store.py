@@ -84,6 +84,33 @@ def chunk_name(store, file):
     return str(file.relative_to(store.path))
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3://bucket/rows.zarr", "pip install 'daskcluster[s3]'"),
+        ("no-such://place/rows.zarr", "nothing opens no-such:// URLs"),
+    ],
+)
+def test_a_url_that_nothing_here_opens(tmp_path, monkeypatch, capsys, url, words):
+    known = sys.modules["fsspec.registry"]._registry  # all that was imported before
+    monkeypatch.delitem(known, "s3", raising=False)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    np.save(tmp_path / "rows.npy", np.eye(3))
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ("info", url),
+        ("fit", url, "model", "--k", "2"),
+        ("convert", "npy", "rows.npy", url),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(list(command))
+        assert caught.value.code == 2
+        err = capsys.readouterr().err
+        assert url in err
+        assert words in err
+    assert listed(tmp_path) == ["rows.npy"]
+
+
 @pytest.mark.parametrize("dtype", ROW_TYPES)
 @pytest.mark.parametrize("rows_per_chunk", [1, 33, 64, None])
 def test_rows_come_back_in_every_type_and_chunk_size(tmp_path, dtype, rows_per_chunk):

@@ -313,7 +313,9 @@ def test_the_command_line(store, tmp_path, capsys):
     assert "elbow at k=5" in said
     assert "* the best of its kind" in said
     assert run_cli("info", tmp_path / "s") == 0
-    assert "sweep" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "sweep" in again
+    assert again.endswith(said)
     assert run_cli(*command, "--resume", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert [model["k"] for model in facts["models"]] == [3, 3, 5, 5, 8, 8]

@@ -1,5 +1,6 @@
 """Tables as stores, and labels back out with the ids of their rows."""
 
+import json
 import os
 import signal
 
@@ -166,3 +167,20 @@ def test_the_command_line(parquet, tmp_path, capsys):
     assert "Parquet" in run(capsys, "predict", m, s, out, "--proba", code=2)
     assert "name" in run(capsys, "convert", "table", *parquet, s, "--columns", "name", code=2)
     assert "no such" in run(capsys, "convert", "table", tmp_path / "none", s, code=2).lower()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_what_is_left_out_is_told(tmp_path, capsys, kind):
+    x, place = [1.0, None, 3.0, None], tmp_path / f"t.{kind}"
+    table = pa.table({"id": [5, 6, 7, 8], "x": x, "town": list("abcd"), "note": list("efgh")})
+    {"parquet": pa.parquet.write_table, "csv": pa.csv.write_csv}[kind](table, place)
+    command = ("convert", "table", place, tmp_path / "s", "--overwrite", "--id-column", "id")
+    told = run(capsys, *command, "--missing", "mean")
+    assert "left out, as columns of no numbers: 'town', 'note'" in told
+    assert "2 missing values set to the mean of the column" in told
+    assert "2 rows with missing values dropped" in run(capsys, *command, "--missing", "drop")
+    facts = json.loads(run(capsys, *command, "--missing", "drop", "--json"))
+    assert facts["columns_left_out"] == ["town", "note"]
+    assert (facts["rows_dropped"], facts["values_imputed"]) == (2, 0)
+    told = run(capsys, *command, "--missing", "drop", "--columns", "x")
+    assert "left out" not in told

@@ -127,6 +127,7 @@ def test_header_is_json(tmp_path, kind):
         "shape": [2, 1],
         "dtype": "float64",
         "columns": ["a"],
+        "columns_left_out": [],
         "label_column": "y",
         "id_column": None,
         "n_files": 1,

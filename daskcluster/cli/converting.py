@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from daskcluster.cli.common import PATH, RESUME, Output, printing
+from daskcluster.cli.facts import store_facts, table_facts
 from daskcluster.cli.running import running
-from daskcluster.cli.show import convert_lines, store_facts
+from daskcluster.cli.show import convert_lines, left_lines
 from daskcluster.convert import convert_idx, convert_npy, convert_table, convert_text
 from daskcluster.convert.text import MOST_TERMS
 from daskcluster.convert.weighing import TIES
@@ -110,7 +111,8 @@ def table(
     """
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     made = convert_table(files, store, columns=chosen, progress=output.progress, **options)
-    output.result(store_facts(made), convert_lines(made))
+    facts = table_facts(made)
+    output.result(facts, [*convert_lines(made), *left_lines(facts)])
 
 
 @convert.command()

@@ -8,8 +8,9 @@ from click.shell_completion import CompletionItem
 
 from daskcluster.assess import sweep
 from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
+from daskcluster.cli.facts import fit_facts, sweep_facts
 from daskcluster.cli.running import running
-from daskcluster.cli.show import fit_facts, fit_lines, sweep_facts, sweep_lines
+from daskcluster.cli.show import fit_lines, sweep_lines
 from daskcluster.engine import parse_bytes
 from daskcluster.errors import InputError
 from daskcluster.fit import KMeans, SoftKMeans, fit_model, load_model

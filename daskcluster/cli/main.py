@@ -1,40 +1,80 @@
 """The commands, and the exit codes."""
 
+import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import ELOOP, ENAMETOOLONG
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
 import click
 
 from daskcluster import __version__
-from daskcluster.assess import evaluate, predict_labels, predict_parquet, predict_responsibilities
-from daskcluster.cli.common import PATH, RESUME, WEIGHTS, Output, load_array, printing
-from daskcluster.cli.converting import convert
-from daskcluster.cli.fitting import fit, sweep_
-from daskcluster.cli.planning import plan_
-from daskcluster.cli.running import running
-from daskcluster.cli.show import (
-    demo_lines,
-    evaluate_lines,
-    path_facts,
-    predict_lines,
-    report_lines,
-    table_lines,
-)
-from daskcluster.demo import run_demo
 from daskcluster.errors import DaskClusterError, InputError, Stopped
-from daskcluster.fit import load_model
-from daskcluster.report import write_report
 
 # Of names that no file could have.
 _NO_NAMES = (ENAMETOOLONG, ELOOP)
-_OTHER_FILES = (".csv", ".tsv", ".txt", ".npy", ".json")
 EXIT_FAILURE, EXIT_USAGE, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
+# Where each command is, and what the list of them says of it.
+_COMMANDS = {
+    "convert": ("converting:convert", "Write source files as a chunked, checksummed Zarr store."),
+    "demo": ("trying:demo", "Run the whole job on scikit-learn's digits, in FOLDER."),
+    "evaluate": (
+        "assessing:evaluate_",
+        "Score MODEL on STORE, against its labels where it has some.",
+    ),
+    "fit": ("fitting:fit", "Fit k-means to STORE and save it as MODEL."),
+    "info": ("assessing:info", "Say what the store, model or labels at PATH are."),
+    "plan": ("planning:plan_", "Say what `fit` with the same options would take of STORE."),
+    "predict": ("assessing:predict", "Write the cluster of every row of STORE to OUT."),
+    "report": ("assessing:report", "Write a page on MODEL, or on what `sweep` wrote, to OUT."),
+    "sweep": ("fitting:sweep_", "Fit many models to STORE at once, and save the best of each."),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class Late(click.Group):
+    """Commands imported when they are called: the list of them, which is help, needs none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load_command(str(command.name)), rest
+
+
+def load_command(name: str) -> click.Command:
+    """The command itself, whose imports take a second or more."""
+    module, _, attribute = _COMMANDS[name][0].partition(":")
+    with _nothing_begun():
+        command: click.Command = getattr(import_module(f"daskcluster.cli.{module}"), attribute)
+    return command
+
+
+@contextmanager
+def _nothing_begun() -> Iterator[None]:
+    """Ctrl-C ends the process at once: an import that is interrupted fails in ways of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        os._exit(_say("stopped: Ctrl-C", EXIT_INTERRUPTED))
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@click.group(
+    cls=Late, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="daskcluster")
 def cli() -> None:
     """Exact k-means for data that does not fit in memory.
@@ -47,120 +87,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(convert)
-
-
-@cli.command()
-@click.argument("folder", default="daskcluster-demo", type=PATH)
-@printing
-@running
-def demo(folder: str, output: Output) -> None:
-    """Run the whole job on scikit-learn's digits, in FOLDER.
-
-    \b
-    Example:
-      daskcluster demo
-    """
-    facts = run_demo(folder, progress=output.progress)
-    output.result(facts, demo_lines(facts))
-
-
-@cli.command()
-@click.argument("path", type=PATH)
-@printing
-def info(path: str, output: Output) -> None:
-    """Say what the store, model or labels at PATH are.
-
-    \b
-    Example:
-      daskcluster info mnist.zarr
-    """
-    facts = path_facts(path)
-    output.result(facts, table_lines(facts))
-
-
-cli.add_command(fit)
-cli.add_command(sweep_)
-cli.add_command(plan_)
-
-
-@cli.command()
-@click.argument("model", type=PATH)
-@click.argument("store", type=PATH)
-@click.argument("out", type=PATH)
-@click.option("--proba", is_flag=True, help="Responsibilities of a soft model, not labels.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there of the same kind.")
-@RESUME
-@printing
-@running
-def predict(
-    model: str, store: str, out: str, output: Output, proba: bool, overwrite: bool, resume: bool
-) -> None:
-    """Write the cluster of every row of STORE to OUT, or with --proba every cluster's share in it.
-
-    OUT is a Zarr store, or by the name of FILE.parquet a table of ids and labels. STORE may also be
-    documents, for a model of a store of text.
-
-    \b
-    Example:
-      daskcluster predict model mnist.zarr labels.zarr
-    """
-    options: dict[str, Any] = {"overwrite": overwrite, "progress": output.progress}
-    write = predict_responsibilities if proba else predict_labels
-    if Path(out).suffix in _OTHER_FILES:
-        raise click.UsageError(f"{out}: labels are written as a Zarr store, or as FILE.parquet")
-    if not out.endswith(".parquet"):
-        facts = write(load_model(model), store, out, resume=resume, **options)
-    elif proba or resume:
-        raise click.UsageError("--proba and --resume are for Zarr arrays: OUT names a Parquet file")
-    else:
-        facts = predict_parquet(load_model(model), store, out, **options)
-    output.result(facts, predict_lines(facts))
-
-
-@cli.command(name="evaluate")
-@click.argument("model", type=PATH)
-@click.argument("store", type=PATH)
-@WEIGHTS
-@printing
-@running
-def evaluate_(model: str, store: str, weights: str | None, output: Output) -> None:
-    """Score MODEL on STORE, against its labels where it has some.
-
-    \b
-    Example:
-      daskcluster evaluate model mnist.zarr --json
-    """
-    facts = evaluate(
-        load_model(model), store, progress=output.progress,
-        sample_weight=load_array("--weights", weights, "weights"),
-    )  # fmt: skip
-    output.result(facts, evaluate_lines(facts))
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("out")
-@click.option("--store", help="Rows to show in place of those of the fit.")
-@WEIGHTS
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-@printing
-@running
-def report(model: str, out: str, weights: str | None, output: Output, **options: Any) -> None:
-    """Write a page on MODEL, or on what `sweep` wrote, to OUT: one HTML file, for any browser.
-
-    Where the store of the fit is gone or was written again, the page is made without what needs its
-    rows, and says so.
-
-    \b
-    Example:
-      daskcluster report model model.html
-    """
-    facts = write_report(
-        model, out, progress=output.progress, **options,
-        sample_weight=load_array("--weights", weights, "weights"),
-    )  # fmt: skip
-    output.result(facts, report_lines(facts))
+for _name, (_, _about) in _COMMANDS.items():
+    cli.add_command(click.Command(_name, short_help=_about))
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:

@@ -1,114 +1,19 @@
-"""Results as JSON facts and as lines for people."""
+"""Results as lines for people."""
 
-import os
-from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import numpy as np
 
-from daskcluster.assess import Sweep, load_sweep
-from daskcluster.assess.sweep import FILE as SWEEP
-from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT, describe_prediction
-from daskcluster.fit import SoftKMeans, load_model, read_model
-from daskcluster.fit.model import is_model_folder
-from daskcluster.store import Store, open_store
-from daskcluster.store.reading import root_attributes
+from daskcluster.sources.columns import named
+from daskcluster.store import Store
 
 MIB = 2**20
+_LONGEST_NAME, _MOST_SIZES = 12, 20
 _SCORES = (
     "purity", "gini", "ari", "nmi", "homogeneity", "completeness", "v_measure", "fowlkes_mallows",
     "silhouette", "calinski_harabasz", "davies_bouldin",
 )  # fmt: skip
-
-
-def store_facts(store: Store) -> dict[str, Any]:
-    """What `info` prints of a store; the moments are left to the library."""
-    info = store.info
-    return {
-        "kind": "store",
-        "path": store.path,
-        "build": info.build,
-        "n_rows": info.n_rows,
-        "n_features": info.n_features,
-        "dtype": info.dtype,
-        "sample_shape": list(info.sample_shape),
-        "rows_per_chunk": info.rows_per_chunk,
-        "n_chunks": info.n_chunks,
-        "grain": info.grain,
-        "codec": info.codec,
-        "bytes": info.nbytes,
-        "stored": None if info.sparse is None else info.sparse["stored"],
-        "text": info.text,
-        "columns": None if info.columns is None else list(info.columns),
-        "ids": info.ids,
-        "class_names": None if info.class_names is None else list(info.class_names),
-        "sources": list(info.sources),
-        "created": info.created,
-        "versions": info.versions,
-    }
-
-
-def prediction_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `info` prints of what `predict` wrote."""
-    facts = describe_prediction(path)
-    kind = facts["format"].removeprefix("daskcluster-")
-    array = f"{os.fspath(path)}/build-{facts['build']}/{kind}"
-    plain = {k: v for k, v in facts.items() if not k.startswith("format")}
-    return {"kind": kind, "path": os.fspath(path), "array": array, **plain}
-
-
-def model_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `info` prints of a model."""
-    description = read_model(path)
-    return {
-        "kind": "model",
-        "path": os.fspath(path),
-        **fit_facts(load_model(path)),
-        "source": description["fitted"]["source_"],
-        "created": description["created"],
-        "versions": description["versions"],
-    }
-
-
-def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `info` prints of whatever is at ``path``."""
-    if is_model_folder(path):
-        return model_facts(path)
-    if (Path(path) / SWEEP).exists():
-        return {"kind": "sweep", "path": os.fspath(path), **sweep_facts(load_sweep(path))}
-    attributes = root_attributes(os.fspath(path))
-    kinds = (LABELS_FORMAT, RESPONSIBILITIES_FORMAT)
-    if isinstance(attributes, dict) and attributes.get("format") in kinds:
-        return prediction_facts(path)
-    return store_facts(open_store(path))
-
-
-def fit_facts(model: Any) -> dict[str, Any]:
-    """The contract of ``fit --json``."""
-    return {
-        "n_rows": model.n_samples_,
-        "n_features": model.n_features_in_,
-        "n_clusters": len(model.cluster_centers_),
-        "n_iter": model.n_iter_,
-        "inertia": model.inertia_,
-        "objective": getattr(model, "objective_", None),
-        "converged": model.converged_,
-        "passes": model.passes_,
-        "seconds": model.seconds_,
-        "seed": model.seed_,
-        "init": model.init_,
-        "algorithm": getattr(model, "algorithm", None),
-        **_soft_facts(model),
-        "cluster_sizes": model.cluster_sizes_.tolist(),
-        "history": model.history_,
-        "build": model.build_,
-        "top_terms": model.top_terms_,
-    }
-
-
-def sweep_facts(found: Sweep) -> dict[str, Any]:
-    """The contract of ``sweep --json``."""
-    return {**found.facts, "models": found.table, "elbows": found.elbows}
 
 
 _COLUMNS = (
@@ -144,18 +49,6 @@ def sweep_lines(facts: dict[str, Any], out: str) -> list[str]:
     return [*lines, f"{reads} for their scores, {facts['seconds']:.2f} s"]
 
 
-def _soft_facts(model: Any) -> dict[str, Any]:
-    if not isinstance(model, SoftKMeans):
-        return {}
-    softness = model.softness_
-    return {
-        "beta": None if np.isinf(softness.beta) else softness.beta,  # JSON has no infinity
-        "metric": softness.metric,
-        "precision": softness.precision,
-        "cluster_weights": model.cluster_weights_.tolist(),
-    }
-
-
 def convert_lines(store: Store) -> list[str]:
     info = store.info
     kind = "" if info.sparse is None else f", {info.sparse['stored']:,} stored"
@@ -169,13 +62,26 @@ def convert_lines(store: Store) -> list[str]:
     return lines
 
 
+def left_lines(facts: dict[str, Any]) -> list[str]:
+    """What of a table is not in its store, or was not in the table."""
+    lines = []
+    if columns := facts["columns_left_out"]:
+        cure = "encode them as numbers to cluster by them"
+        lines.append(f"left out, as columns of no numbers: {named(columns)}; {cure}")
+    if rows := facts["rows_dropped"]:
+        lines.append(f"{_many(rows, 'row')} with missing values dropped")
+    if values := facts["values_imputed"]:
+        lines.append(f"{_many(values, 'missing value')} set to the mean of the column")
+    return lines
+
+
 def fit_lines(facts: dict[str, Any], model: str) -> list[str]:
     end = "converged" if facts["converged"] else "stopped at --max-iter"
     return [
         f"{model}: k={facts['n_clusters']}, {end} after {_many(facts['n_iter'], 'iteration')}, "
         f"data decoded {facts['passes']:.1f} times, {facts['seconds']:.2f} s",
         f"{_cost(facts)}, seed {facts['seed']}",
-        f"cluster sizes {' '.join(str(n) for n in facts['cluster_sizes'])}",
+        f"cluster sizes {_sizes(facts['cluster_sizes'])}",
     ]
 
 
@@ -218,14 +124,23 @@ def _cost(facts: dict[str, Any]) -> str:
     return inertia if facts["objective"] is None else f"objective {facts['objective']!r}, {inertia}"
 
 
-def predict_lines(facts: dict[str, Any]) -> list[str]:
+def _sizes(sizes: list[int] | list[float]) -> str:
+    """Of each cluster; of many clusters what a line has room for."""
+    how = ".1f" if any(isinstance(size, float) for size in sizes) else ""
+    if len(sizes) <= _MOST_SIZES:
+        return " ".join(format(size, how) for size in sizes)
+    least, middle, most = (format(f(sizes), how) for f in (min, median_low, max))
+    empty = sum(size == 0 for size in sizes)
+    return f"of {len(sizes):,}: least {least}, median {middle}, most {most}, {empty:,} empty"
+
+
+def predict_lines(facts: dict[str, Any], out: str) -> list[str]:
     if "cluster_weights" in facts:
-        weights = " ".join(f"{weight:.1f}" for weight in facts["cluster_weights"])
+        weights = _sizes(facts["cluster_weights"])
         shape = f"{facts['n_rows']:,} x {facts['n_clusters']:,} responsibilities"
-        return [f"{facts['array']}: {shape}, {facts['dtype']}", f"cluster weights {weights}"]
-    sizes = " ".join(str(n) for n in facts["cluster_sizes"])
-    place = facts["array"] or facts["out"]
-    return [f"{place}: {facts['n_rows']:,} labels", f"cluster sizes {sizes}"]
+        return [f"{out}: {shape}, {facts['dtype']}", f"cluster weights {weights}"]
+    sizes = _sizes(facts["cluster_sizes"])
+    return [f"{out}: {facts['n_rows']:,} labels", f"cluster sizes {sizes}"]
 
 
 def report_lines(facts: dict[str, Any]) -> list[str]:
@@ -249,13 +164,18 @@ def evaluate_lines(facts: dict[str, Any]) -> list[str]:
 
 def _contingency_lines(facts: dict[str, Any]) -> list[str]:
     table = np.array(facts["contingency"])
-    names = [name[:12] for name in facts["class_names"]]
+    names, legend = facts["class_names"], []
+    # Cut short, names that begin alike would be one.
+    if max(map(len, names)) > _LONGEST_NAME:
+        legend = ["", "classes", *(f"{i:<6}{name}" for i, name in enumerate(names))]
+        names = [str(i) for i in range(len(names))]
     width = max(len(str(table.max(initial=0))), *(len(name) for name in names)) + 2
     head = " " * 6 + "".join(name.rjust(width) for name in names)
-    return [head] + [
+    rows = [
         f"{i:<6}" + "".join(str(n).rjust(width) for n in row)
         for i, row in enumerate(table.tolist())
     ]
+    return [head, *rows, *legend]
 
 
 def demo_lines(facts: dict[str, Any]) -> list[str]:
@@ -278,9 +198,20 @@ def table_lines(facts: dict[str, Any]) -> list[str]:
         if name == "top_terms":
             lines += [f"{f'cluster {i}':16}{' '.join(terms)}" for i, terms in enumerate(value)]
             continue
-        several = value if isinstance(value, list) and name in ("sources", "models") else [value]
+        if name in ("cluster_sizes", "cluster_weights"):
+            lines.append(f"{name:16}{_sizes(value)}")
+            continue
+        several = value if isinstance(value, list) and name == "sources" else [value]
         lines += [f"{name:16}{_plain(one)}" for one in several]
     return lines
+
+
+def info_lines(facts: dict[str, Any]) -> list[str]:
+    """What `info` found, as the command that wrote it would tell of it."""
+    if facts["kind"] != "sweep":
+        return table_lines(facts)
+    head = {name: facts[name] for name in ("kind", "path", "n_rows", "n_features")}
+    return [*table_lines(head), "", *sweep_lines(facts, facts["path"])]
 
 
 def _plain(value: Any) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.lazy import flat, write_dask
-from daskcluster.engine.progress import Pass, tell_pass
+from daskcluster.engine.progress import Pass, tell, tell_pass
 from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import versions
 from daskcluster.errors import InputError
@@ -305,6 +305,7 @@ def _write_forward(
             if index in missing:
                 pending.add(pool.submit(_write, build, rows.path, start, block))
             if progress is not None:
+                tell(progress, "decoded", {"bytes": block.nbytes})
                 progress.rows("convert", start + len(block), cut.n_rows)
         _check(pending)
     n_bytes = cut.n_rows * row_bytes

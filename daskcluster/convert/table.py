@@ -65,7 +65,8 @@ def convert_table(
     Returns
     -------
     Store
-        The sealed store, open.
+        The sealed store, open. ``store.info.sources[0]["header"]`` says what is not in it:
+        columns_left_out, where none were chosen; rows_dropped; values_imputed.
 
     Raises
     ------

@@ -138,7 +138,8 @@ class ClusterBackend:
                 pending |= {self._submit(step, attempt): attempt for attempt in todo}
                 outcomes, todo = take(step, pending)
                 for outcome in outcomes:
-                    tally.rows(sum(part.n_rows for part in outcome.done))
+                    n_rows = sum(part.n_rows for part in outcome.done)
+                    tally.rows(n_rows, outcome.bytes_decoded)
                     tally.take(outcome)
         except BaseException as error:
             self._cancel(list(pending))

@@ -9,15 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import dask
 from distributed import Client, LocalCluster, Security
 from distributed.comm import resolve_address
+from distributed.worker_memory import parse_memory_limit
 
+from daskcluster.engine.aside import aside
 from daskcluster.engine.stopping import current_stop
-from daskcluster.errors import EngineError, InputError
+from daskcluster.errors import BudgetError, EngineError, InputError
 from daskcluster.schema import parse_json, record, text
+from daskcluster.sizing import MIB, WORKER_IDLE
 
+_PATIENCE = 2.0  # seconds; a scheduler that is there answers at once
 _MOST_TRIES = 20  # to read a scheduler's file, a tenth of a second apart
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +34,11 @@ def local_cluster(
 ) -> Iterator[Client]:
     """A LocalCluster of worker processes that ends with the block.
 
+    Raises
+    ------
+    BudgetError
+        The limit is below what a worker needs before it does anything.
+
     Examples
     --------
     >>> from daskcluster.engine import local_cluster
@@ -35,6 +46,7 @@ def local_cluster(
     ...     client.submit(sum, [1, 2]).result()
     3
     """
+    _check_limit(memory_limit, threads_per_worker)
     with _workers_spared_from_ctrl_c():
         cluster = LocalCluster(
             n_workers=n_workers,
@@ -46,6 +58,17 @@ def local_cluster(
         )
     with cluster, Client(cluster) as client:
         yield client
+
+
+def _check_limit(memory_limit: str | int, threads: int) -> None:
+    """Dask would kill such workers and start others for ever, with a traceback each."""
+    limit = parse_memory_limit(memory_limit, threads, logger=_LOG)
+    if limit is not None and limit < WORKER_IDLE:
+        raise BudgetError(
+            f"a memory limit of {limit / MIB:,.0f} MiB is less than the {WORKER_IDLE / MIB:,.0f} "
+            "MiB that a worker needs before it does anything: raise it with --memory-limit (`plan` "
+            "says what a fit needs), or leave --workers out"
+        )
 
 
 @contextmanager
@@ -124,8 +147,7 @@ def connected(
         _check_address(address, security)
     where = address if scheduler_file is None else f"{address} of {scheduler_file}"
     try:
-        # One that fails to connect must not stay behind as the default.
-        client = Client(address, security=security, set_as_default=False)
+        client = _client(address, security)
     except OSError as error:
         raise EngineError(
             f"no scheduler answers at {where} ({error}): start one with `dask scheduler`, or check "
@@ -133,6 +155,22 @@ def connected(
         ) from error
     with client, client.as_current():
         yield client
+
+
+def _client(address: str | None, security: Security) -> Client:
+    """A client once the scheduler answers; Dask's own waiting says nothing and hears no stop."""
+    stop, began, told = current_stop(), time.monotonic(), False
+
+    def look() -> None:
+        nonlocal told
+        stop.check()
+        if not told and time.monotonic() - began > _PATIENCE:
+            limit = dask.config.get("distributed.comm.timeouts.connect")
+            _LOG.warning("no scheduler answers at %s yet: waiting, for %s at most", address, limit)
+            told = True
+
+    # One that fails to connect must not stay behind as the default.
+    return aside(partial(Client, address, security=security, set_as_default=False), 0.05, look)
 
 
 def _address_in(path: Path) -> str:

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TextIO
 class Progress(Protocol):
     """Told of work while it goes on; never asked for anything.
 
-    One that has a method ``opened(facts)`` is told of data before it is gone over: rows, bytes. One
-    that has a method ``passed(facts)`` is told of every pass that is no iteration.
+    One that has a method ``decoded(facts)`` is told of ``bytes`` that were, before the rows of them
+    are through. One that has a method ``passed(facts)`` is told of every pass that is no iteration.
     """
 
     def rows(self, title: str, done: int, total: int) -> None:
@@ -92,9 +92,10 @@ class JsonLines:
 
 
 class TextLine:
-    """One line that is written over: rows, bytes a second and time left of the pass; the last
-    iteration.
+    """One line that is written over: rows, bytes decoded a second and time left of the pass; the
+    last iteration.
 
+    Rates are of what came since the first rows of a pass, and are told once there is enough of it.
     Where the stream is no terminal, a line an event and nothing else.
     """
 
@@ -102,26 +103,35 @@ class TextLine:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._title = ""
-        self._began = self._shown = time.monotonic()
+        self._shown = time.monotonic()
+        self._first = (self._shown, 0, 0)
+        self._bytes = 0
         self._last = ""
         self._width = 0
-        self._row_bytes = 0.0
 
-    def opened(self, facts: dict[str, Any]) -> None:
-        self._row_bytes = facts["bytes"] / max(facts["rows"], 1)
+    def decoded(self, facts: dict[str, Any]) -> None:
+        self._bytes += facts["bytes"]
 
     def rows(self, title: str, done: int, total: int) -> None:
         now = time.monotonic()
         if title != self._title:
-            self._title, self._began = title, now
+            self._title, self._first = title, (now, done, self._bytes)
         if not self._live or (now - self._shown < 0.1 and done < total):
             return
         self._shown = now
-        took = now - self._began
-        rate = done * self._row_bytes / max(took, 1e-3)
-        told = [f"{done:,} of {total:,} rows", *([_rate(rate)] if rate else [])]
-        told.append(f"{_time(took * (total - done) / max(done, 1))} left")
+        told = [f"{done:,} of {total:,} rows" if done < total else f"{done:,} rows"]
+        told += self._pace(now, done, total)
         self._write(f"{title}: {', '.join(told)}{self._last}")
+
+    def _pace(self, now: float, done: int, total: int) -> list[str]:
+        began, rows, n_bytes = self._first
+        took, more = now - began, self._bytes - n_bytes
+        if took < _ENOUGH:
+            return []
+        rate = [_rate(more / took)] if more else []
+        if not rows < done < total:
+            return rate
+        return [*rate, f"{_time(took * (total - done) / (done - rows))} left"]
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
         told = f"{kind} {facts.get(kind, '')}: {', '.join(_told(kind, facts))}"
@@ -161,6 +171,8 @@ class Within:
     def close(self) -> None: ...
 
 
+_ENOUGH = 0.5  # seconds, of which a rate says something
+
 # What a line has no room for: rows are all, seconds and bytes are in the rate.
 _UNTOLD = ("rows", "seconds", "bytes", "empty")
 
@@ -168,6 +180,8 @@ _UNTOLD = ("rows", "seconds", "bytes", "empty")
 def _told(kind: str, facts: dict[str, Any]) -> list[str]:
     """Facts for people, in their order."""
     plain = {k: v for k, v in facts.items() if k != kind and k not in _UNTOLD}
+    if not plain.get("bytes_per_second"):  # of rows in memory
+        plain.pop("bytes_per_second", None)
     special: dict[str, Callable[[Any], str]] = {
         "pruned": lambda share: f"{share:.0%} pruned",
         "bytes_per_second": _rate,

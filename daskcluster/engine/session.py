@@ -83,10 +83,11 @@ class Tally:
         self.n_tasks = 0
         self.rows_asked = 0
 
-    def rows(self, n_rows: int) -> None:
-        """So many rows more are through; called from any thread."""
+    def rows(self, n_rows: int, n_bytes: int) -> None:
+        """So many rows more are through, for which so much was decoded; called from any thread."""
         with self._lock:
             self._seen += n_rows
+            tell(self._progress, "decoded", {"bytes": n_bytes})
             self._progress.rows(self.title, self._seen, self._n_rows)
 
     def take(self, outcome: Outcome) -> None:
@@ -157,7 +158,6 @@ class Session:
             self._close()
             raise
         self._read_ahead()
-        tell(self.progress, "opened", {"rows": self.cut.n_rows, "bytes": self.data_bytes})
         return self
 
     def _read_ahead(self) -> None:

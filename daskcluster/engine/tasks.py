@@ -70,8 +70,8 @@ class Taker(Protocol):
     title: str
     """Of the pass."""
 
-    def rows(self, n_rows: int) -> None:
-        """So many rows more are through; called from any thread."""
+    def rows(self, n_rows: int, n_bytes: int) -> None:
+        """So many rows more are through, for which so much was decoded; called from any thread."""
 
     def take(self, outcome: Outcome) -> None:
         """Add an outcome."""
@@ -82,7 +82,7 @@ def run_partition(
     job: Reduction,
     blocks: Partition,
     stops: Callable[[], bool] = lambda: False,
-    on_rows: Callable[[int], None] | None = None,
+    on_rows: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Reduce the blocks of a partition to one partial, in order."""
     deadline = time.monotonic() + TASK_SECONDS
@@ -99,7 +99,7 @@ def run_partition(
         asked += one.n_asked
         reached = one.block.index + 1
         if on_rows is not None:
-            on_rows(one.block.stop - one.block.start)
+            on_rows(one.block.stop - one.block.start, fresh)
     done = Partition(blocks.cut, blocks.low, reached)
     rest = (Partition(blocks.cut, reached, blocks.high),) if reached < blocks.high else ()
     return Outcome(partial, (done,), rest, decoded, rows_asked=asked)

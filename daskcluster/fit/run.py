@@ -1,6 +1,7 @@
 """One fit of open data: check the memory, survey, seed, iterate, keep the best."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,8 @@ from daskcluster.kernels.sampling import Parts
 from daskcluster.sizing import FEWEST_ROWS, start_bytes
 from daskcluster.survey import Scale
 
+# Of the rows' distance from it.
+_ONE_PLACE = 1e-3
 _LOG = logging.getLogger(__name__)
 
 _Share = Callable[[Session, Dataset, list[int], int | str | None, int], Spending]
@@ -77,6 +80,8 @@ def run_fit(
     if isinstance(best.best, Lloyd):
         # Soft clusters may share a place, and so have no rows of their own.
         _warn_if_fewer(best.best, options.n_clusters)
+    elif _run_together(best.best):
+        _warn_of_beta(options)
     return best
 
 
@@ -254,3 +259,20 @@ def _warn_if_fewer(best: Lloyd, n_clusters: int) -> None:
             ConvergenceWarning,
             stacklevel=4,
         )
+
+
+def _run_together(best: SoftFit) -> bool:
+    """Whether all centres are one place, as far as the rows' distances from it tell."""
+    k, d = best.centers.shape
+    apart = math.sqrt(d) * float(np.ptp(best.centers, axis=0).max())
+    return k > 1 and apart < _ONE_PLACE * math.sqrt(best.inertia / best.weights.sum())
+
+
+def _warn_of_beta(options: Options) -> None:
+    warnings.warn(
+        f"All {options.n_clusters} centres have run together: beta={options.beta:g} is too small "
+        "for these rows. A sensible one is of the size of 1 over how much farther from a row its "
+        "second centre is than its nearest",
+        ConvergenceWarning,
+        stacklevel=4,
+    )

@@ -17,9 +17,10 @@ STATE_BYTES_PER_ROW = 16
 SOFT_STATE_BYTES_PER_ROW = 8
 READ_AHEAD_BYTES = 64 * MIB
 MOST_READ_AHEAD = 16
-# Python, the libraries and their pools: 280 MiB of a worker that has opened a store, as its kernel
-# counts them, and 100 that come with compiled loops.
-WORKER_OVERHEAD = 384 * MIB
+# Python, the libraries and their pools, as its kernel counts them, of a worker that has opened a
+# store; some 100 MiB more come with compiled loops.
+WORKER_IDLE = 280 * MIB
+WORKER_OVERHEAD = WORKER_IDLE + 104 * MIB
 PLANNED_SHARE = 0.7
 BUDGET_SHARE = 0.3
 

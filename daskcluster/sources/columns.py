@@ -81,6 +81,8 @@ class Selection:
     id: Key | None
     missing: str
     means: tuple[float, ...] | None = None
+    left_out: tuple[str, ...] = ()
+    """Where nobody chose: the columns that are no numbers, and so nothing here."""
 
 
 class Wanted(NamedTuple):
@@ -141,7 +143,10 @@ def choose(files: Sequence[Listing], request: Request) -> Selection:
     features = _features(files, request)
     types = [_number(listed, files[0].path, name) for name in features for listed in files]
     dtype = row_type([kind for kind in types if kind is not None], request.missing)
-    return Selection(features, dtype, label, ids, request.missing)
+    used = {*features, request.label, request.id}
+    names = dict.fromkeys(name for listed in files for name in listed.columns)
+    others = () if request.columns is not None else tuple(n for n in names if n not in used)
+    return Selection(features, dtype, label, ids, request.missing, left_out=others)
 
 
 def row_type(types: Iterable[DType], missing: str) -> DType:

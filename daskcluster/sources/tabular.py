@@ -163,6 +163,7 @@ class TableSource(RowFile):
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             "columns": list(self.feature_names),
+            "columns_left_out": list(self.selection.left_out),
             "label_column": self.label_column,
             "id_column": self.id_column,
             "n_files": len(self.files),

@@ -38,9 +38,31 @@ CODECS = ("lz4", "zstd", "none")
 
 
 def plain_path(path: str | os.PathLike[str]) -> str:
-    """The path or URL as text; a URL of this file system becomes the path it names."""
+    """The path or URL as text; a URL of this file system becomes the path it names.
+
+    Raises
+    ------
+    StoreError
+        What opens such URLs is not installed, or nothing does.
+    """
     text = os.fspath(path)
+    if is_url(text):
+        _check_url(text)
     return fsspec.core.url_to_fs(text)[1] if text.startswith("file://") else text
+
+
+def _check_url(url: str) -> None:
+    """Before Zarr is asked, whose errors for this are those for what is no store."""
+    protocol = fsspec.utils.get_protocol(url)
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ImportError as error:
+        cure = "pip install 'daskcluster[s3]'" if protocol in _OPTIONS else "install it"
+        raise StoreError(f"{url}: {protocol}:// URLs need a package ({error}): {cure}") from error
+    except ValueError as error:
+        raise StoreError(
+            f"{url}: nothing opens {protocol}:// URLs; give a path, or a URL such as s3://"
+        ) from error
 
 
 def is_url(path: str) -> bool:

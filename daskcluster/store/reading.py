@@ -403,6 +403,7 @@ def _check_array(
 
 def root_attributes(path: str) -> Any:
     """What the root group says; raises `StoreError` for what is no sealed store of ours."""
+    path = plain_path(path)
     if not is_url(path) and not Path(path).exists():
         raise StoreError(f"{path} does not exist: write a store with `daskcluster convert`")
     try:

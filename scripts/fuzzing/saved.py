@@ -30,7 +30,8 @@ from daskcluster import (
     predict_responsibilities,
     sweep,
 )  # fmt: skip
-from daskcluster.cli.show import path_facts, sweep_facts, sweep_lines, table_lines
+from daskcluster.cli.facts import path_facts, sweep_facts
+from daskcluster.cli.show import info_lines
 from daskcluster.demo import write_idx
 from daskcluster.engine import Silent
 from fuzzing.changes import Case, Change, change_chunk, change_json, change_npy, change_npz
@@ -50,7 +51,7 @@ def _kinds(name: str) -> Change:
 def _check_json(facts: Any) -> None:
     """What `info` prints, in both ways."""
     json.dumps(facts, allow_nan=False)
-    "\n".join(table_lines(facts)).encode(errors="backslashreplace")
+    "\n".join(info_lines(facts)).encode(errors="backslashreplace")
 
 
 class Stores(Target):
@@ -233,8 +234,6 @@ class Sweeps(Target):
 
     def read(self, folder: Path) -> None:
         found = load_sweep(folder / "sweep")
-        facts = sweep_facts(found)
-        _check_json(facts)
-        "\n".join(sweep_lines(facts, "out"))
+        _check_json({"kind": "sweep", "path": "out", **sweep_facts(found)})
         for model in found.best.values():
             _use(model)
