@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def drawn(target: str, seed: int, number: int) -> Case:
 def run(options: argparse.Namespace, target: str) -> None:
     """Cases of a target in this process, a JSON line each that is a finding or was the last."""
     bounded_space()
+    # To the end, not anew for each case: see `fuzzing.guards.counted`.
+    tracemalloc.start(1)
     ends: Counter[str] = Counter()
     largest = 0
     with tempfile.TemporaryDirectory(prefix="daskcluster-fuzz-") as scratch:

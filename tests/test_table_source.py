@@ -4,8 +4,10 @@ import gzip
 import io
 import json
 import math
+import os
 import pickle
 import re
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -729,11 +731,69 @@ def test_csv_is_read_forward_only(tmp_path):
             read(0, 1)
 
 
-@pytest.mark.parametrize("padding", [b"", bytes(512)])
-def test_gzip_of_several_members(tmp_path, padding):
+@pytest.mark.parametrize("padding", [b"", bytes(512), bytes(40_000)])
+@pytest.mark.parametrize("last", [b"3,4\n", b""])
+def test_gzip_of_several_members(tmp_path, last, padding):
     path = tmp_path / "a.csv"
-    path.write_bytes(gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n") + padding)
-    same(rows_of(open_table(path)), [[1, 2], [3, 4]], "i8")
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n") + gzip.compress(last) + padding)
+    same(rows_of(open_table(path)), [[1, 2], [3, 4]] if last else [[1, 2]], "i8")
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:-3], lambda x: x[:-9] + b"?" + x[-8:]])
+@pytest.mark.parametrize("padding", [b"", bytes(512), b"more"])
+def test_damaged_gzip(tmp_path, damage, padding):
+    text = b"a,b\n" + b"1,2\n" * 5000
+    (tmp_path / "a.csv").write_bytes(damage(gzip.compress(text)) + padding)
+    with pytest.raises(InputError, match=r"a\.csv: (cannot be read as CSV|damaged)"):
+        open_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_threads_of_arrow_call_no_python(tmp_path, monkeypatch, packed):
+    """They go on after the text was refused, and must not be killed as the interpreter ends."""
+    given, opened = [], csv.open_csv
+    monkeypatch.setattr(csv, "open_csv", lambda at, *more: (given.append(at), opened(at, *more))[1])
+    text = b"a,b\n1,2\n"
+    (tmp_path / "a.csv").write_bytes(gzip.compress(text) if packed else text)
+    rows_of(open_table(tmp_path / "a.csv"))
+    assert len(given) == 3
+    assert all(isinstance(at, pa.NativeFile) for at in given)
+    assert not any(isinstance(at, pa.PythonFile) for at in given)
+
+
+# Each child ends as a program of its own would, soon after the text was refused.
+REFUSED = """
+import os, signal, sys
+import pyarrow.csv
+from daskcluster import InputError
+from daskcluster.sources import csvcount, csvfile
+from daskcluster.sources.table import open_table
+
+csvfile.BLOCK_BYTES = 1 << 16
+for _ in range(12):
+    child = os.fork()
+    if not child:
+        signal.alarm(300)
+        try:
+            open_table(sys.argv[1])
+        except InputError:
+            sys.exit()
+    status = os.waitpid(child, 0)[1]
+    if status:
+        sys.exit(f"a child ended with {os.waitstatus_to_exitcode(status)}")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_process_outlives_a_refused_csv(tmp_path, packed):
+    """Those that Arrow read ahead for hung or aborted as they ended, one in ten."""
+    content = b"a,b\n" + b"1,2\n" * 100 + b"1\n" + b"1,2\n" * 1_000_000
+    path = tmp_path / "a.csv"
+    path.write_bytes(gzip.compress(content, 1) if packed else content)
+    command = [sys.executable, "-c", REFUSED, str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Opening CSV files: one pass over them tells how many rows there are, and of which types."""
 
 import copy
-import gzip
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from daskcluster.sources.columns import (
     merge_kinds,
     row_type,
 )
-from daskcluster.sources.csvfile import BLOCK_BYTES, CsvSource, Types, declared, reading, unpacked
+from daskcluster.sources.csvfile import BLOCK_BYTES, CsvSource, Types, declared, is_packed, reading
 from daskcluster.sources.missing import Means, check_kept, settle
 from daskcluster.sources.written import Spellings
 
@@ -56,8 +55,7 @@ def open_csv(files: Sequence[str], sizes: Sequence[int], request: Request) -> Cs
 def _listing(path: str, size: int, named: bool) -> Listing:
     with reading(path) as reader:
         found = [(field.name, field.type) for field in reader.schema]
-    with unpacked(path) as text:
-        whole = size <= BLOCK_BYTES and not isinstance(text, gzip.GzipFile)
+    whole = size <= BLOCK_BYTES and not is_packed(path)
     columns = [_column(name, kind, whole) for name, kind in found]
     if not named:
         _check_header(path, columns)

@@ -1,12 +1,13 @@
 """CSV files, plain and gzip-compressed, read forward."""
 
-import gzip
+import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from io import FileIO
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.csv as pc
 from daskcluster.errors import InputError
 from daskcluster.sources import arrow
 from daskcluster.sources.columns import Place, Selection, Wanted
+from daskcluster.sources.files import readable
 from daskcluster.sources.idx import GZIP_MAGIC
 from daskcluster.sources.pieces import Piece, changed, check_same_size
 from daskcluster.sources.tabular import TableSource
@@ -22,6 +24,11 @@ from daskcluster.sources.written import as_integers
 
 # Parsed at a time; a longer line is refused.
 BLOCK_BYTES = 8 << 20
+
+# At the end of a gzip file that is not padded: those of a last member without content.
+_MOST_ZEROS = 9
+# Unpacked at a time to find where padding begins; may become a thousand times as many.
+_PACKED_BYTES = 16 << 10
 
 _ARROW = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "null": pa.float64()}
 
@@ -111,9 +118,9 @@ def reading(
     alone : bool
         Whether there is one column only, so that a line may be a value that is missing.
     """
-    with arrow.faults(path, "CSV", partial(_words, header)), unpacked(path) as raw:
+    with arrow.faults(path, "CSV", partial(_words, header)):
         yield pc.open_csv(
-            raw,
+            _content(path),
             pc.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             pc.ParseOptions(newlines_in_values=True, ignore_empty_lines=not alone),
             pc.ConvertOptions(
@@ -122,17 +129,46 @@ def reading(
         )
 
 
-@contextmanager
-def unpacked(path: str) -> Iterator[Any]:
-    """The bytes of the text."""
-    with Path(path).open("rb") as file:
-        compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+def _content(path: str) -> Any:
+    """The bytes of the text, as a stream of Arrow's own.
+
+    Never a Python file: threads of Arrow read ahead, and go on for a while after the text was
+    refused. If the interpreter ends before they do, it kills whichever of them calls Python, and
+    the process hangs or aborts. Nor is the stream closed here, under a thread that may be
+    reading it: the last one that holds it closes it.
+    """
+    file = pa.OSFile(os.fsencode(path))
+    if not is_packed(path):
+        return file.get_stream(0, file.size())
+    return pa.CompressedInputStream(file.get_stream(0, _packed_end(path)), "gzip")
+
+
+def is_packed(path: str) -> bool:
+    """Whether the text is within gzip, whatever the file is called."""
+    with readable(path) as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _packed_end(path: str) -> int:
+    """Where a gzip file ends but for zeros behind it, which tapes add and Arrow refuses."""
+    with readable(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _MOST_ZEROS - 1, 0))
+        if file.read().strip(b"\0"):
+            return size
         file.seek(0)
-        if not compressed:
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as content:
-            yield content
+        return _members_end(file)
+
+
+def _members_end(file: FileIO) -> int:
+    end, packed = 0, file.read(_PACKED_BYTES)
+    while packed.strip(b"\0"):
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        while packed and not member.eof:
+            member.decompress(packed)
+            end += len(packed) - len(member.unused_data)
+            packed = member.unused_data or file.read(_PACKED_BYTES)
+    return end
 
 
 def _words(header: Sequence[str], message: str) -> str:

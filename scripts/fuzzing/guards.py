@@ -53,18 +53,23 @@ def counted() -> Iterator[Peak]:
 
     Resident memory would not tell: what is allocated and never touched is not resident, and what
     was freed may be.
+
+    What counts goes on if it did before: where other threads allocate, Python before 3.12.9 may
+    crash when it stops (python/cpython#128679).
     """
     before = pa.system_memory_pool()
     pool = pa.proxy_memory_pool(before)
     _POOLS.append(pool)
     pa.set_memory_pool(pool)
-    tracemalloc.start(1)
+    running = tracemalloc.is_tracing()
+    tracemalloc.clear_traces() if running else tracemalloc.start(1)
     peak = Peak()
     try:
         yield peak
     finally:
         peak.n_bytes = tracemalloc.get_traced_memory()[1] + (pool.max_memory() or 0)
-        tracemalloc.stop()
+        if not running:
+            tracemalloc.stop()
         pa.set_memory_pool(before)
 
 
