@@ -86,9 +86,7 @@ def bits(X, scores=True, **options):
 
 def soft_bits(X, **options):
     """The same of a soft fit, its responsibilities too."""
-    model = SoftKMeans(n_clusters=9, beta=0.02, random_state=11, tol=0, max_iter=8, **options).fit(
-        X
-    )
+    model = SoftKMeans(n_clusters=9, beta=1.0, random_state=11, tol=0, max_iter=8, **options).fit(X)
     arrays = [model.labels_, model.predict_proba(X)]
     labels, shares = (a if isinstance(a, np.ndarray) else a.compute() for a in arrays)
     history = [{k: v for k, v in entry.items() if k != "passes"} for entry in model.history_]
@@ -172,7 +170,7 @@ def test_soft_fits_do_not_depend_on_workers(stores, clusters):
 
 
 def evaluate_soft(store):
-    model = SoftKMeans(n_clusters=9, beta=0.02, random_state=11, max_iter=3).fit(store)
+    model = SoftKMeans(n_clusters=9, beta=1.0, random_state=11, max_iter=3).fit(store)
     return {k: v for k, v in evaluate(model, store).items() if k != "passes"}
 
 

@@ -45,7 +45,7 @@ def hard(store, **options):
 
 
 def soft(store, **options):
-    model = SoftKMeans(6, random_state=2, beta=4.0, tol=0, max_iter=4, **options).fit(store)
+    model = SoftKMeans(6, random_state=2, beta=40.0, tol=0, max_iter=4, **options).fit(store)
     shares = model.predict_proba(store).compute().tobytes()
     return model.cluster_centers_.tobytes(), shares, model.objective_
 

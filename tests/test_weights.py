@@ -109,7 +109,13 @@ def test_equals_scikit_learn(rng, rows):
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
 def test_soft_weights_are_copies(rows, weights, metric):
     table = rows / 64.0
-    options = {"init": table[:4], "metric": metric, "max_iter": 15, "precision": "float64"}
+    options = {
+        "init": table[:4],
+        "metric": metric,
+        "max_iter": 15,
+        "precision": "float64",
+        "beta": 4,
+    }
     found = SoftKMeans(4, **options).fit(table, sample_weight=weights)
     wanted = SoftKMeans(4, **options).fit(np.repeat(table, weights, axis=0))
     np.testing.assert_allclose(found.cluster_centers_, wanted.cluster_centers_, rtol=1e-11)
@@ -131,8 +137,8 @@ def test_sparse_rows_have_weights(rng):
     wanted = KMeans(5, init=init, tol=0).fit(matrix.toarray(), sample_weight=weights)
     assert found.cluster_centers_.tobytes() == wanted.cluster_centers_.tobytes()
     assert found.inertia_ == wanted.inertia_
-    soft = SoftKMeans(5, init=init, beta=3.0, max_iter=6)
-    dense = SoftKMeans(5, init=init, beta=3.0, max_iter=6, precision="float64")
+    soft = SoftKMeans(5, init=init, beta=30.0, max_iter=6)
+    dense = SoftKMeans(5, init=init, beta=30.0, max_iter=6, precision="float64")
     np.testing.assert_allclose(
         soft.fit(matrix, sample_weight=weights).cluster_centers_,
         dense.fit(matrix.toarray(), sample_weight=weights).cluster_centers_,
