@@ -6,6 +6,8 @@ Every message names the file or value, the limit it broke, and the way out.
 from collections.abc import Mapping
 from typing import Any
 
+_LONGEST = 4000  # characters: two screens
+
 
 class DaskClusterError(Exception):
     """Base class of all errors raised on purpose by this package.
@@ -22,6 +24,16 @@ class DaskClusterError(Exception):
     ...     print(error)
     rows.zarr does not exist: write a store with `daskcluster convert`
     """
+
+    def __init__(self, *details: Any) -> None:
+        super().__init__(*(_cut(one) if isinstance(one, str) else one for one in details))
+
+
+def _cut(message: str) -> str:
+    """A message without its middle where it is endless: it may quote a name of 70,000 letters."""
+    if len(message) <= _LONGEST:
+        return message
+    return f"{message[: _LONGEST // 2]} [...] {message[-_LONGEST // 2 :]}"
 
 
 class InputError(DaskClusterError, ValueError):

@@ -1,6 +1,7 @@
 """Bad input through the real command line: exit code 2, a message that helps, nothing changed."""
 
 import gzip
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import zarr
 from idx_files import gzip_bytes, idx_bytes, idx_header, write_idx
 
-from daskcluster import KMeans, convert_idx
+from daskcluster import InputError, KMeans, convert_idx
 from daskcluster.cli import main
 from daskcluster.store import ArraySpec, building
 
@@ -328,3 +329,11 @@ def test_in_a_process_of_its_own(tmp_path):
         for word in words:
             assert str(word) in done.stderr
         assert tree(tmp_path) == before
+
+
+def test_a_message_that_quotes_an_endless_name_is_cut():
+    error = InputError(f"rows.csv: no label column {'x' * 70_000}: its columns are a, b")
+    assert len(str(error)) < 4100
+    assert str(error).startswith("rows.csv: no label column xx")
+    assert str(error).endswith("x: its columns are a, b")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
