@@ -129,6 +129,16 @@ def test_rows_left_alone_keep_their_label(both, exponent, step):
         assert partial.changed <= (~left_alone).sum()
 
 
+def test_a_gap_beyond_float32_proves_nothing_for_ever():
+    """A centre comes from 1e30 away to where it is the nearest."""
+    rows = SparseRows.of(sparse.csr_array([[1.0, 0.0], [0.0, 1.0]]))
+    far, near = (SparseRows.of(sparse.csr_array([[1.0, 0.0], [0.0, y]])) for y in (1e30, 1.0))
+    grid = sum_grid(2, "float64", 2)
+    _, state = AssignSparse(far, None, 1, ORIGIN, grid).step(Batch(0, rows), None)
+    job = AssignSparse(near, far, 2, ORIGIN, grid, bounded=True)
+    assert job.step(Batch(0, rows), state)[1].labels.tolist() == [0, 1]
+
+
 def test_a_fit_whose_late_passes_are_bounded(monkeypatch):
     rows = documents(n=600).matrix()
     passes, models = [], []

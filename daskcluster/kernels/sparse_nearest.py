@@ -18,6 +18,7 @@ from daskcluster.kernels.sparse import SparseRows
 TILE_ROWS = 8192  # rows whose scores are held at once
 _DOWN, _UP = 1 - 2.0**-22, 1 + 2.0**-22
 _TINY = 2.0**-62
+_MOST = float(np.finfo(np.float32).max)
 
 
 def scaled(rows: SparseRows, frame: Frame) -> SparseRows:
@@ -58,9 +59,9 @@ def upwards(values: Floats) -> Singles:
 
 
 def downwards(values: Floats) -> Singles:
-    """float32 numbers that are not more than these, where they are positive."""
+    """float32 numbers that are not more than these, where they are positive; never infinite."""
     with np.errstate(over="ignore"):
-        return np.asarray(values * _DOWN - _TINY, dtype=np.float32)
+        return np.asarray(np.minimum(values * _DOWN - _TINY, _MOST), dtype=np.float32)
 
 
 def two_best(values: Floats) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
