@@ -64,9 +64,9 @@ class Responsibilities:
         self._centers, dtype = centers, softness.dtype
         beta, limits = softness.stiffness(frame), np.finfo(dtype)
         self._factor = -min(max(beta, float(limits.tiny)), float(limits.max))
-        # Infinite centres would make shares NaN; from those so far away only squares overflow,
-        # and their shares are 0.
-        far = float(limits.max) * 2.0**-27
+        # Infinite centres would make shares NaN, as infinite products with rows would; of centres
+        # so far away only the squares overflow, and beside a nearer one their shares are 0.
+        far = float(limits.max) * 2.0 ** -(48 + centers.shape[1].bit_length())
         self._moved = np.clip(frame.rows64(centers), -far, far)
         self._middle = frame.middle_of(centers.shape[1])
         weights = self._moved - self._middle

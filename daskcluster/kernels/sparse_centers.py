@@ -68,6 +68,13 @@ class NearestSparse(Nearest):
         none = np.empty((0, d))
         return Moved(none, squares, longest, longest, 0.0, float(squares.mean()), d)
 
+    def join(self, room: sparse_compiled.Room) -> None:
+        """Use what was left in a room, or let it go: one holds enough for all blocks."""
+        if "_columns32" not in vars(self):
+            self.room = room
+        elif room is not self.room:
+            room.clear()
+
     @np.errstate(over="ignore", invalid="ignore")
     def find_at(
         self, rows: SparseRows, at: npt.NDArray[np.intp], norms: Singles

@@ -70,14 +70,19 @@ class Room:
         They are left here when their owner is no more.
         """
         columns = self._found(centers.n_features, _whole_lanes(len(centers)))
-        arrays = centers.data, centers.indices, centers.indptr
-        _loops().fill_columns(*arrays, 2.0**-exponent, columns)
+        with np.errstate(over="ignore"):
+            data = np.ldexp(centers.data, -exponent) if exponent else centers.data
+        _loops().fill_columns(data, centers.indices, centers.indptr, columns)
         weakref.finalize(owner, _leave, weakref.ref(self), columns).atexit = False
         return columns
 
     def leave(self, columns: Singles) -> None:
         """Keep these, and no others."""
         self._left = [columns]
+
+    def clear(self) -> None:
+        """Let go what was left."""
+        self._left = []
 
     def _found(self, *shape: int) -> Singles:
         columns = self._left.pop() if self._left else None

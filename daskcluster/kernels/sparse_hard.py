@@ -89,7 +89,7 @@ class AssignSparse:
 
     def step(self, batch: Batch, state: LabelState | None) -> tuple[SparsePartial, LabelState]:
         if state is not None:
-            self.nearest.room = state.room
+            self.nearest.join(state.room)
         known = self.previous is not None and state is not None
         if known and state is not None and state.iteration == self.iteration - 1:
             after = self._from(state, batch.rows) if self.bounded else self.anew(batch, state)

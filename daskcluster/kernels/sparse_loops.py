@@ -24,7 +24,7 @@ LANE_TERMS = 512  # running sums side by side, which LLVM adds up many at a time
 
 
 @numba.njit(nogil=True, cache=True)
-def fill_columns(data, indices, indptr, scale, columns):
+def fill_columns(data, indices, indptr, columns):
     """Sparse centres, a row a feature: as many features at once as stay in cache."""
     step = max(_COLUMNS_BYTES // (4 * columns.shape[1]), 1)
     places = indptr[:-1].copy()
@@ -34,7 +34,7 @@ def fill_columns(data, indices, indptr, scale, columns):
         for j in range(places.size):
             e, end = places[j], indptr[j + 1]
             while e < end and indices[e] < last:
-                columns[indices[e], j] = data[e] * scale
+                columns[indices[e], j] = data[e]
                 e += 1
             places[j] = e
 
