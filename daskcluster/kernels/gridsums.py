@@ -10,7 +10,7 @@ from daskcluster.kernels.scratch import scratch
 from daskcluster.sizing import LIMB_BITS, Grid
 
 # Low limbs are below 2**47 each way, and sums of them below 2**53.
-MOST = 32
+_MOST = 32
 
 
 class GridSum:
@@ -33,18 +33,19 @@ class GridSum:
 
         Magnitudes are below 2**51 units of the upper limb.
         """
-        _, *sums = self.room(len(values))
+        self.room(len(values))
         part = scratch("grid", values.shape, np.float64)
-        for large, total in zip(self._large[::-1], sums, strict=True):
-            np.add(values, large, out=part)
-            part -= large
-            total += part.sum(axis=0)
-            values -= part
+        for i in (1, 0):
+            np.add(values, self._large[i], out=part)
+            part -= self._large[i]
+            self._floats[i] += part.sum(axis=0)
+            if i:
+                values -= part
 
     def room(self, n: int) -> tuple[tuple[float, float], Floats, Floats]:
         """For up to 32 arrays: what rounds to each limb, and sums of the upper and lower limbs."""
         self._count += n
-        if self._count > MOST:
+        if self._count > _MOST:
             self._carry()
             self._count = n
         return self._large, self._floats[1], self._floats[0]

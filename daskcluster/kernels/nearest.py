@@ -181,7 +181,8 @@ class Nearest:
         at_origin = self.frame.middle is None
         lengths = found.norms[run].astype(np.float64) if at_origin else None
         if sparse_compiled.pays(len(rows.data)):
-            found.labels[run], best, second, margin = self._two_best(moved, lengths)
+            everywhere = np.arange(len(moved))
+            found.labels[run], best, second, margin = self._two_best(moved, everywhere, lengths)
         else:
             prepared = self.sparse(rows.most_stored)
             values, margin = sparse_nearest.scores(moved, prepared, lengths)
@@ -196,14 +197,14 @@ class Nearest:
         return np.flatnonzero(~sure)
 
     def _two_best(
-        self, rows: SparseRows, lengths: Floats | None
+        self, rows: SparseRows, at: npt.NDArray[np.intp], lengths: Floats | None
     ) -> tuple[Labels, Floats, Floats, Floats]:
-        """What `sparse_nearest.scores` and `two_best` say, in float32."""
+        """What `sparse_nearest.scores` and `two_best` say of some rows, in float32."""
         prepared = self._looped
-        arrays = np.arange(len(rows)), prepared.columns, prepared.squares
-        labels, best, second = sparse_compiled.two_best(rows, *arrays)
-        lengths = sparse_nearest.lengths_above(rows) if lengths is None else lengths
-        margin = prepared.margin(lengths, rows.lengths)
+        numbers = prepared.columns, prepared.squares
+        labels, best, second = sparse_compiled.two_best(rows, at, *numbers)
+        lengths = sparse_nearest.lengths_above(rows)[at] if lengths is None else lengths
+        margin = prepared.margin(lengths, rows.lengths[at])
         return labels, best.astype(np.float64), second.astype(np.float64), margin
 
     @cached_property

@@ -14,6 +14,7 @@ from daskcluster.kernels.registers import (
     CLUSTERS,
     ROWS,
     RUNS,
+    copy_lanes,
     products,
     weighted_narrow,
     weighted_one,
@@ -26,6 +27,16 @@ from daskcluster.sizing import LANES
 _VECTORS = 128
 CHAIN = 128
 _TILE_ROWS = 16 * ROWS  # they stay in cache with some centres
+
+
+@numba.njit(nogil=True, cache=True)
+def to_tile(rows, i, tile, place):
+    """A row of bytes or reals into a row of a tile, whose last features stay as they are."""
+    whole = rows.shape[1] - rows.shape[1] % LANES
+    for e in range(0, whole, LANES):
+        copy_lanes(rows, i, e, tile, place)
+    for e in range(whole, rows.shape[1]):
+        tile[place, e] = rows[i, e]
 
 
 @numba.njit(nogil=True, cache=True)

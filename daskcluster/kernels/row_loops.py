@@ -10,8 +10,7 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS, dot, minimum
-from daskcluster.kernels.product_loops import all_products
-from daskcluster.kernels.registers import copy_lanes
+from daskcluster.kernels.product_loops import all_products, to_tile
 from daskcluster.kernels.vectors import fetch
 from daskcluster.sizing import LANES
 
@@ -56,20 +55,11 @@ def _copy_row(table, row):
 
 
 @numba.njit(nogil=True, cache=True)
-def _to_tile(rows, i, tile, place):
-    whole = rows.shape[1] - rows.shape[1] % LANES
-    for e in range(0, whole, LANES):
-        copy_lanes(rows, i, e, tile, place)
-    for e in range(whole, rows.shape[1]):
-        tile[place, e] = rows[i, e]
-
-
-@numba.njit(nogil=True, cache=True)
 def _products(rows, at, packed, tile, out):
     """Of the rows ``at`` some places and all centres."""
     for place in range(at.size):
         _fetch_row(rows, at, place + _AHEAD)
-        _to_tile(rows, at[place], tile, place)
+        to_tile(rows, at[place], tile, place)
     all_products(tile, at.size, packed, 0, packed.shape[1] // LANES, out)
 
 

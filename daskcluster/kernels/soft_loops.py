@@ -9,12 +9,10 @@ numba's cache on disk looks at this file alone: after a change of what it import
 import numba
 import numpy as np
 
-from daskcluster.kernels.product_loops import CHAIN, by_center, weighted
-from daskcluster.kernels.registers import copy_lanes
-from daskcluster.sizing import LANES
+from daskcluster.kernels.product_loops import CHAIN, by_center, to_tile, weighted
 
 _SINGLE = np.float32
-_HALF, _ONE, _INFINITE = _SINGLE(0.5), _SINGLE(1), _SINGLE(np.inf)
+_HALF, _ONE = _SINGLE(0.5), _SINGLE(1)
 # The logarithm of 2 in two parts, of which few bits of the first make its multiples exact.
 _PER_LOG_2, _LOG_2 = _SINGLE(1.44269504), (_SINGLE(0.693359375), _SINGLE(-2.12194440e-4))
 # Of the rest of exp(x) beyond 1 + x, over x**2, for magnitudes below log(2) / 2.
@@ -31,17 +29,6 @@ def _exp(x):
         series = series * rest + _TERMS[i]
     power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
     return ((series * rest) * rest + rest + _ONE) * power
-
-
-@numba.njit(nogil=True, cache=True)
-def _copy(rows, start, n, tile):
-    d = rows.shape[1]
-    whole = d - d % LANES
-    for i in range(n):
-        for e in range(0, whole, LANES):
-            copy_lanes(rows, start + i, e, tile, i)
-        for e in range(whole, d):
-            tile[i, e] = rows[start + i, e]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -121,7 +108,8 @@ def soften(
         for start in range(run * size, (run + 1) * size, CHAIN):
             n = min(CHAIN, (run + 1) * size - start)
             at, some = slice(start, start + n), room[: k * n].reshape(k, n)
-            _copy(rows, start, n, tile)
+            for i in range(n):
+                to_tile(rows, start + i, tile, i)
             by_center(tile, packed, some)
             if rooted:
                 _distances(some, squares, norms[at], close, rows[at], centers)

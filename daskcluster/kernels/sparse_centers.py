@@ -86,12 +86,9 @@ class NearestSparse(Nearest):
         if not sparse_compiled.pays(len(rows.data)):
             found = self.find(cast("Any", rows), norms, at)
             return found.labels, found.gaps
-        prepared, moved = self._looped, sparse_nearest.scaled(rows, self.frame)
-        places, best, second = sparse_compiled.two_best(
-            moved, at, prepared.columns, prepared.squares
-        )
-        margin = prepared.margin(norms.astype(np.float64), rows.lengths[at])
-        gap = second.astype(np.float64) - best - margin
+        moved = sparse_nearest.scaled(rows, self.frame)
+        places, best, second, margin = self._two_best(moved, at, norms.astype(np.float64))
+        gap = second - best - margin
         sure = gap > 0
         places[~sure] = self.decide(rows[at[~sure]])
         held = sure & (not self.repeats)

@@ -207,6 +207,15 @@ def _certified(
     return max(low_end, 0.0) if low_end == high_end else None
 
 
+def squared_moves(new: SparseRows, old: SparseRows) -> Floats:
+    """The squared distance that each centre moved, shape (n_clusters,)."""
+    if sparse_compiled.pays(len(new.data)):
+        pairs = ((new[j : j + 1], old[j : j + 1]) for j in range(len(new)))
+        return np.array([np.square(sparse_compiled.differences(*pair)).sum() for pair in pairs])
+    moved = new.matrix() - old.matrix()
+    return np.asarray(moved.multiply(moved).sum(axis=1), dtype=np.float64).ravel()
+
+
 def squared_shift(new: SparseRows, old: SparseRows, exponent: int) -> float:
     """Sum of squared differences of centres, in units of ``4**exponent``."""
     if sparse_compiled.pays(len(new.data)):

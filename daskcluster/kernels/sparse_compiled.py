@@ -211,18 +211,6 @@ def differences(new: SparseRows, old: SparseRows) -> Floats:
     return out[:n]
 
 
-def squared_moves(new: SparseRows, old: SparseRows) -> Floats:
-    """Squared distances between rows of the same place, shape (n_rows,)."""
-    if not pays(len(new.data)):
-        moved = new.matrix() - old.matrix()
-        return np.asarray(moved.multiply(moved).sum(axis=1), dtype=np.float64).ravel()
-    out = np.empty(len(new))
-    _loops().squared_moves(
-        new.data, new.indices, new.indptr, old.data, old.indices, old.indptr, out
-    )
-    return out
-
-
 def can_add_moments(exponent: int, sums: Grid, squares: Grid) -> bool:
     """Whether `moments` can: nothing of it leaves float64."""
     return max(abs(exponent), abs(sums.exponent), abs(squares.exponent)) < _SCALES

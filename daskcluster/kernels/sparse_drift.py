@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskcluster.kernels import sparse_compiled
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.sparse import SparseRows
+from daskcluster.kernels.sparse_clusters import squared_moves
 from daskcluster.kernels.sparse_nearest import downwards, scaled, squares
 
 # More than the relative errors of a few sums and products, and less than any gap that is kept.
@@ -34,7 +34,7 @@ class SparseDrift:
         now, before = scaled(new, frame), scaled(old, frame)
         after, first = squares(now), squares(before)
         error = (new.n_features + 8) * 2.0**-53
-        moves = np.sqrt(sparse_compiled.squared_moves(now, before)) * (1 + error) + _TINY
+        moves = np.sqrt(squared_moves(now, before)) * (1 + error) + _TINY
         lost = error * (after + first)
         return cls(moves, after - first + lost, first - after + lost)
 

@@ -90,14 +90,15 @@ class AssignSparse:
     def step(self, batch: Batch, state: LabelState | None) -> tuple[SparsePartial, LabelState]:
         if state is not None:
             self.nearest.join(state.room)
-        known = self.previous is not None and state is not None
-        if known and state is not None and state.iteration == self.iteration - 1:
-            after = self._from(state, batch.rows) if self.bounded else self.anew(batch, state)
-            return self._moved(batch, state.labels, after.labels), after
-        after, before = self.anew(batch, state), None
-        if self.previous is not None:
+        if self.previous is None:
+            after = self.anew(batch, state)
+            return self._moved(batch, None, after.labels), after
+        if state is None or state.iteration != self.iteration - 1:
+            after = self.anew(batch, state)
             before = self.nearest_before.labels(batch.rows, after.norms)[0]
-        return self._moved(batch, before, after.labels), after
+            return self._moved(batch, before, after.labels), after
+        after = self._from(state, batch.rows) if self.bounded else self.anew(batch, state)
+        return self._moved(batch, state.labels, after.labels), after
 
     def anew(self, batch: Batch, state: LabelState | None) -> LabelState:
         """All rows compared with all centres."""

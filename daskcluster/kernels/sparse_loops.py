@@ -318,22 +318,6 @@ def differences(new, new_indices, new_ends, old, old_indices, old_ends, out):
 
 
 @numba.njit(nogil=True, cache=True)
-def squared_moves(new, new_indices, new_ends, old, old_indices, old_ends, out):
-    """Sums of squared differences of sparse rows."""
-    beyond = np.int32(2**31 - 1)
-    for j in range(out.size):
-        total, i, e = 0.0, new_ends[j], old_ends[j]
-        while i < new_ends[j + 1] or e < old_ends[j + 1]:
-            mine = new_indices[i] if i < new_ends[j + 1] else beyond
-            other = old_indices[e] if e < old_ends[j + 1] else beyond
-            difference = (new[i] if mine <= other else 0.0) - (old[e] if other <= mine else 0.0)
-            i += mine <= other
-            e += other <= mine
-            total += difference * difference
-        out[j] = total
-
-
-@numba.njit(nogil=True, cache=True)
 def columns_at(data, indices, indptr, columns, out):
     """Some ascending columns of sparse rows, into zeros."""
     for j in range(indptr.size - 1):
