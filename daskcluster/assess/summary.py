@@ -27,6 +27,7 @@ from daskcluster.errors import StoreError
 from daskcluster.fit import SoftKMeans, load_model, read_model
 from daskcluster.fit.data import store_dataset
 from daskcluster.fit.estimator import top_terms
+from daskcluster.fit.model import outcome
 from daskcluster.kernels.frame import Floats
 from daskcluster.store import Store, open_store
 
@@ -229,17 +230,7 @@ def _assess(
 
 def _facts(model: Any) -> dict[str, Any]:
     return {
-        "n_rows": model.n_samples_,
-        "n_features": model.n_features_in_,
-        "n_clusters": len(model.cluster_centers_),
-        "n_iter": model.n_iter_,
-        "inertia": model.inertia_,
-        "objective": getattr(model, "objective_", None),
-        "converged": model.converged_,
-        "passes": model.passes_,
-        "seconds": model.seconds_,
-        "seed": model.seed_,
-        "init": model.init_,
+        **outcome(model),
         "dtype": model.dtype_,
         "metric": getattr(model, "metric", None),
         "standardize": model.standardize,

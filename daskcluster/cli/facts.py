@@ -10,7 +10,7 @@ from daskcluster.assess import Sweep, load_sweep
 from daskcluster.assess.sweep import FILE as SWEEP
 from daskcluster.assess.written import LABELS_FORMAT, RESPONSIBILITIES_FORMAT, describe_prediction
 from daskcluster.fit import SoftKMeans, load_model, read_model
-from daskcluster.fit.model import is_model_folder
+from daskcluster.fit.model import is_model_folder, outcome
 from daskcluster.store import Store, open_store
 from daskcluster.store.reading import root_attributes
 
@@ -82,17 +82,7 @@ def path_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 def fit_facts(model: Any) -> dict[str, Any]:
     """The contract of ``fit --json``."""
     return {
-        "n_rows": model.n_samples_,
-        "n_features": model.n_features_in_,
-        "n_clusters": len(model.cluster_centers_),
-        "n_iter": model.n_iter_,
-        "inertia": model.inertia_,
-        "objective": getattr(model, "objective_", None),
-        "converged": model.converged_,
-        "passes": model.passes_,
-        "seconds": model.seconds_,
-        "seed": model.seed_,
-        "init": model.init_,
+        **outcome(model),
         "algorithm": getattr(model, "algorithm", None),
         **_soft_facts(model),
         "cluster_sizes": model.cluster_sizes_.tolist(),

@@ -207,3 +207,20 @@ def read_centers(folder: Path, entry: dict[str, str]) -> npt.NDArray[np.float64]
             f"{folder / name}: NaN, infinity or magnitudes above {LARGEST_MAGNITUDE:.3g}; fit again"
         )
     return centers
+
+
+def outcome(model: Any) -> dict[str, Any]:
+    """What a fit came to, in a few words and numbers."""
+    return {
+        "n_rows": model.n_samples_,
+        "n_features": model.n_features_in_,
+        "n_clusters": len(model.cluster_centers_),
+        "n_iter": model.n_iter_,
+        "inertia": model.inertia_,
+        "objective": getattr(model, "objective_", None),
+        "converged": model.converged_,
+        "passes": model.passes_,
+        "seconds": model.seconds_,
+        "seed": model.seed_,
+        "init": model.init_,
+    }
