@@ -19,6 +19,7 @@ import numpy as np
 
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.nearest import Labels
+from daskcluster.kernels.scratch import aligned
 from daskcluster.sizing import pairs_width
 
 _BINS = 32
@@ -147,7 +148,8 @@ class Drift:
         """
         centers, lengths, lost = self._sizes
         k = len(centers)
-        gain, apart = np.zeros((2, k, pairs_width(k)), dtype=np.float32)
+        gain, apart = aligned((2, k, pairs_width(k)), np.float32)
+        gain[:], apart[:] = 0, 0
         gain[:, :k], apart[:, :k] = self._lines(slice(0, k), centers, lengths, lost)
         np.fill_diagonal(gain, 0)
         return gain, apart

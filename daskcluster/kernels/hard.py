@@ -12,6 +12,7 @@ from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
+from daskcluster.kernels.scratch import aligned
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_sums import add_by_cluster
 from daskcluster.sizing import Grid, pairs_width
@@ -248,7 +249,8 @@ class Assign:
         pairs, rows = None, batch.rows
         if self._keeps_pairs:
             # Columns that are no centre's must never look lost.
-            pairs = np.full((len(rows), pairs_width(len(self.centers))), UNKNOWN, dtype=np.float32)
+            pairs = aligned((len(rows), pairs_width(len(self.centers))), np.float32)
+            pairs[:] = UNKNOWN
         if found is None:
             found = self._find_all(rows, state.norms if state else None, pairs)
         before = self._labels_before(rows, state, found)

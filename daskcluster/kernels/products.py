@@ -24,8 +24,7 @@ _TILE_ROWS = 64  # they stay in cache until they are compared
 def pack(weights: Singles) -> Singles:
     """Centres (k, d) as the loops read them: whole vectors, and enough of them; zeros beyond."""
     k, d = weights.shape
-    shape = (max(k, _CENTERS), _whole(d))
-    packed = aligned(4 * shape[0] * shape[1]).view(np.float32).reshape(shape)
+    packed = aligned((max(k, _CENTERS), _whole(d)), np.float32)
     packed[:] = 0
     packed[:k, :d] = weights
     return packed

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Labels
-from daskcluster.kernels.scratch import scratch
+from daskcluster.kernels.scratch import aligned, scratch
 from daskcluster.sizing import projection_tile_rows
 
 _SEGMENT = 128  # shorter sums err less
@@ -78,7 +78,7 @@ def sketch_of(rows: Rows, norms: Singles, frame: Frame, basis: Basis) -> Sketch:
     n, d = rows.shape
     vectors = basis.vectors
     middle = frame.middle_of(d)
-    found = np.empty((n, len(vectors)), dtype=np.float32)
+    found = aligned((n, len(vectors)), np.float32)
     origin = (vectors.astype(np.float64) @ middle).astype(np.float32)
     size = projection_tile_rows(d)
     for start in range(0, n, size):

@@ -20,13 +20,15 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     buffers: dict[str, npt.NDArray[np.uint8]] = _LOCAL.__dict__
     if name not in buffers or buffers[name].nbytes < size:
-        buffers[name] = aligned(size)
+        buffers[name] = aligned((size,), np.uint8)
     view: npt.NDArray[Any] = buffers[name][:size].view(dtype)
     return view.reshape(shape)
 
 
-def aligned(nbytes: int) -> npt.NDArray[np.uint8]:
-    """Uninitialised bytes that begin with a cache line: vectors of 64 then lie in one, not two."""
-    whole = np.empty(nbytes + _LINE, dtype=np.uint8)
+def aligned(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    """An uninitialised array that begins with a cache line: vectors of 64 bytes lie in one."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    whole = np.empty(size + _LINE, dtype=np.uint8)
     skip = -whole.ctypes.data % _LINE
-    return whole[skip : skip + nbytes]
+    view: npt.NDArray[Any] = whole[skip : skip + size].view(dtype)
+    return view.reshape(shape)

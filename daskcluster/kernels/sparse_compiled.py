@@ -4,7 +4,6 @@ As in `compiled`, the same is done in NumPy elsewhere: sums, quotients and inert
 bits, and labels are proved either way.
 """
 
-import math
 import weakref
 from functools import cache
 from pathlib import Path
@@ -86,7 +85,7 @@ class Room:
 
     def _found(self, *shape: int) -> Singles:
         columns = self._left.pop() if self._left else None
-        return _columns(*shape) if columns is None or columns.shape != shape else columns
+        return aligned(shape, np.float32) if columns is None or columns.shape != shape else columns
 
 
 def _leave(room: weakref.ref[Room], columns: Singles) -> None:
@@ -98,16 +97,11 @@ def _leave(room: weakref.ref[Room], columns: Singles) -> None:
 def dense_columns_of(weights: Floats) -> Singles:
     """The same of dense centres (n_clusters, n_features), as they are."""
     k, n_features = weights.shape
-    columns = _columns(n_features, _whole_lanes(k))
+    columns = aligned((n_features, _whole_lanes(k)), np.float32)
     columns[:, k:] = 0
     with np.errstate(over="ignore"):
         columns[:, :k] = weights.T
     return columns
-
-
-def _columns(*shape: int) -> Singles:
-    """On whole cache lines: else every run of lanes would be loaded from two of them."""
-    return aligned(4 * math.prod(shape)).view(np.float32).reshape(shape)
 
 
 def _whole_lanes(n_clusters: int) -> int:
