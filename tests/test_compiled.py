@@ -19,7 +19,6 @@ from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
 from daskcluster.kernels.together import Together
-from daskcluster.sizing import integer_grid
 
 pytest.importorskip("numba")
 
@@ -202,32 +201,3 @@ def test_adversarial_rows(monkeypatch):
                 assert other.cluster_centers_.tobytes() == first.cluster_centers_.tobytes(), name
                 assert other.inertia_ == first.inertia_
                 np.testing.assert_array_equal(other.labels_, first.labels_, err_msg=name)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
-def test_moved_integers(dtype):
-    rng = np.random.default_rng(2)
-    info = np.iinfo(dtype)
-    rows = rng.choice([info.min, 0, 3, info.max], (500, 7)).astype(dtype)
-    at = np.sort(rng.choice(500, 200, replace=False))
-    before, after = rng.integers(0, 5, (2, 200)).astype(np.int32)
-    assert compiled.can_move(rows, integer_grid(500, 2**16).n_limbs)
-    sums, counts = compiled.move(rows, at, before, after, 5)
-    wanted = np.zeros((5, 7), dtype=np.int64)
-    np.add.at(wanted, after, rows[at].astype(np.int64))
-    np.subtract.at(wanted, before, rows[at].astype(np.int64))
-    np.testing.assert_array_equal(sums[0], wanted)
-    np.testing.assert_array_equal(
-        counts, np.bincount(after, minlength=5) - np.bincount(before, minlength=5)
-    )
-
-
-def test_moved_integers_beyond_int32():
-    rows = np.full((70_000, 2), 2**16 - 1, dtype=np.uint16)
-    zeros, ones = np.zeros(70_000, dtype=np.int32), np.ones(70_000, dtype=np.int32)
-    sums, counts = compiled.add(rows, zeros, 2)
-    assert sums[0].tolist() == [[70_000 * (2**16 - 1)] * 2, [0, 0]]
-    assert counts.tolist() == [70_000, 0]
-    sums, counts = compiled.move(rows, np.arange(70_000), zeros, ones, 2)
-    assert sums[0].tolist() == [[-70_000 * (2**16 - 1)] * 2, [70_000 * (2**16 - 1)] * 2]
-    assert counts.tolist() == [-70_000, 70_000]

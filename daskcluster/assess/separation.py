@@ -22,7 +22,7 @@ from daskcluster.errors import BudgetError, InputError
 from daskcluster.fit.budget import spend_on_blocks
 from daskcluster.fit.data import Dataset, array_dataset, dataset, is_array_like
 from daskcluster.fit.weights import in_units
-from daskcluster.kernels import compiled, exact
+from daskcluster.kernels import compiled, compiled_sums, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import HardPartial, merge_hard, moved
@@ -101,8 +101,8 @@ class Gather:
     def _sums(self, batch: Batch, labels: Any) -> HardPartial:
         rows, k = batch.rows, len(self.points)
         loops = self.labelling.by_loops and batch.weights is None
-        if loops and compiled.can_move(rows, self.grid.n_limbs):
-            return HardPartial(*compiled.add(rows, labels, k), len(labels))
+        if loops and compiled_sums.can_add(rows, self.grid):
+            return HardPartial(*compiled_sums.add(rows, labels, k, self.grid), len(labels))
         return moved(rows, None, labels, k, self.grid, weights=batch.weights)
 
     def merge(self, a: Gathered, b: Gathered) -> Gathered:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from daskcluster.engine import Ask, Asking, Session
-from daskcluster.kernels import exact
+from daskcluster.kernels import doubled, exact
 from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.frame import Floats
@@ -167,7 +167,7 @@ def lloyd(
     while len(run.history) < max_iter and not run.converged:
         change = yield from assign(f"iteration {len(run.history) + 1}", told=False)
         took = session.last
-        yield from _advance(session, scale, run, change.changed, tol, unit=unit)
+        yield from _advance(session, scale, run, change.changed, tol, unit=unit, loops=compiled)
         session.iterated(took, run.history[-1], max_iter, about or {})
         if keep is not None:
             keep(run.to_state())
@@ -175,7 +175,7 @@ def lloyd(
         # The centres moved after the last labels: one more assignment makes them belong together.
         yield from assign("labels")
     assert run.total is not None
-    inertia = _inertia(scale, grid, run.total, run.centers)
+    inertia = _inertia(scale, run.total, run.centers, compiled)
     labels = (yield from _last_labels(run, scale)) if labelled else None
     return Lloyd(
         dense_centers(run.centers), inertia, len(run.history), run.converged, run.total.counts,
@@ -194,12 +194,19 @@ def _last_labels(run: Progression, scale: Scale) -> Asking[Labels | None]:
 
 
 def _advance(
-    session: Session, scale: Scale, run: Progression, changed: int, tol: float, *, unit: bool
+    session: Session,
+    scale: Scale,
+    run: Progression,
+    changed: int,
+    tol: float,
+    *,
+    unit: bool,
+    loops: bool,
 ) -> Asking[None]:
     """From the labels' sums to new centres, and whether they are the last."""
     assert run.total is not None
     centers = run.centers
-    inertia = _meanwhile(_inertia, scale, scale.moments.sum_grid, run.total, centers)
+    inertia = _meanwhile(_inertia, scale, run.total, centers, loops)
     new, n_empty = yield from _next_centers(scale, centers, run.total)
     new = _unit(new) if unit else new
     shift = _squared_shift(new, centers, scale)
@@ -263,12 +270,12 @@ def _squared_shift(new: Any, old: Any, scale: Scale) -> float:
         return float((np.ldexp(new - old, -scale.moments.exponent) ** 2).sum())
 
 
-def _inertia(scale: Scale, grid: Grid, total: Any, centers: Any) -> float:
-    squares = scale.total_squares
+def _inertia(scale: Scale, total: Any, centers: Any, loops: bool) -> float:
+    squares, grid = scale.total_squares, scale.moments.sum_grid
     if isinstance(total, SparsePartial):
         units = total.sums.inertia(squares, total.counts, centers, grid)
     else:
-        units = exact.inertia(squares, total.sums, total.counts, centers, grid)
+        units = doubled.inertia(squares, total.sums, total.counts, centers, grid, loops=loops)
     return math.ldexp(units, scale.weight_unit)
 
 

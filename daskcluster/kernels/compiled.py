@@ -5,7 +5,6 @@ its place without numba. Both ways prove labels, so no result depends on which w
 coordinates leave open are compared with the centres within reach here, and with all there.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,6 @@ from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_er
 from daskcluster.kernels.products import pack, tile_for
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
-from daskcluster.sizing import INTEGER_BOUNDS
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
@@ -256,49 +254,3 @@ def _norms_above(rows: Rows, frame: Frame) -> Singles:
     own, error, floor = norm_errors(frame, rows.shape[1])
     _row_loops().norms_above(rows, middle, own, error, floor, norms)
     return norms
-
-
-def can_move(rows: Rows, n_limbs: int) -> bool:
-    """Whether `add` and `move` may take rows of this type."""
-    return rows.dtype.name in ("uint8", "int16", "uint16") and n_limbs == 1
-
-
-def add(
-    rows: Rows, labels: Labels, n_clusters: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sums (1, n_clusters, n_features) and counts of all rows."""
-    into = _Sums(n_clusters, rows)
-    for run in into.runs(len(labels)):
-        _row_loops().add(rows[run], labels[run], into.part, into.counts)
-    return into.total()
-
-
-def move(
-    rows: Rows, at: Indices, before: Labels, after: Labels, n_clusters: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sums (1, n_clusters, n_features) and counts that the rows ``at`` some places carry along."""
-    into = _Sums(n_clusters, rows)
-    for run in into.runs(len(at)):
-        _row_loops().move(rows, at[run], before[run], after[run], into.part, into.counts)
-    return into.total()
-
-
-class _Sums:
-    """Sums of integers, in int32 while they fit: half as much to load and store as in int64."""
-
-    def __init__(self, n_clusters: int, rows: Rows) -> None:
-        shape = (n_clusters, rows.shape[1])
-        self.part = np.zeros(shape, dtype=np.int32)
-        self.counts = np.zeros(n_clusters, dtype=np.int64)
-        self._whole: npt.NDArray[np.int64] = np.zeros((1, *shape), dtype=np.int64)
-        self._most = (2**31 - 1) // INTEGER_BOUNDS[rows.dtype.name]
-
-    def runs(self, n: int) -> Iterator[slice]:
-        """Of so many rows that ``part`` holds their sums."""
-        for start in range(0, n, self._most):
-            yield slice(start, start + self._most)
-            self._whole[0] += self.part
-            self.part[:] = 0
-
-    def total(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        return self._whole, self.counts

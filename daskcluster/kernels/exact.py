@@ -40,12 +40,12 @@ def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 def to_grid(values: Floats, grid: Grid) -> Ints:
     """Round each value once to the grid; returns limbs of shape (n_limbs, *values.shape)."""
-    rest = np.ldexp(values, -grid.exponent)
+    rest = _scaled(values, -grid.exponent)
     limbs = np.empty((grid.n_limbs, *values.shape), dtype=np.int64)
     for i in range(grid.n_limbs - 1, 0, -1):
-        limb = np.rint(np.ldexp(rest, -LIMB_BITS * i))
+        limb = np.rint(_scaled(rest, -LIMB_BITS * i))
         limbs[i] = limb
-        rest = rest - np.ldexp(limb, LIMB_BITS * i)
+        rest = rest - _scaled(limb, LIMB_BITS * i)
     limbs[0] = np.rint(rest)
     return limbs
 

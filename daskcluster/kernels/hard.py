@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from daskcluster.kernels import compiled, compiling, exact
+from daskcluster.kernels import compiled, compiled_sums, compiling, exact
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift, lowest_lines
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
@@ -290,13 +290,13 @@ class Assign:
     ) -> HardPartial:
         k, grid, rows = len(self.centers), self.grid, batch.rows
         loops = self._by_loops and batch.weights is None
-        if not (loops and compiled.can_move(rows, grid.n_limbs)):
+        if not (loops and compiled_sums.can_add(rows, grid)):
             return moved(rows, before, after, k, grid, at, batch.weights)
         if before is None:
-            return HardPartial(*compiled.add(rows, after, k), len(after))
+            return HardPartial(*compiled_sums.add(rows, after, k, grid), len(after))
         picked = np.flatnonzero(before != after)
         places = picked if at is None else at[picked]
-        sums, counts = compiled.move(rows, places, before[picked], after[picked], k)
+        sums, counts = compiled_sums.move(rows, places, before[picked], after[picked], k, grid)
         return HardPartial(sums, counts, len(picked))
 
     def _nothing(self) -> HardPartial:

@@ -1,5 +1,6 @@
 """Column sums and squares of the whole data, exact: what tells scale, variance and offset."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -8,11 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.errors import InputError
-from daskcluster.kernels import exact, sparse_compiled
+from daskcluster.kernels import compiled_sums, exact, sparse_compiled
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.sparse import is_sparse
 from daskcluster.kernels.sparse_sums import column_sums
 from daskcluster.sizing import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, square_grid, sum_grid
+
+_SHORT = ("uint8", "int8", "uint16", "int16")
+_CACHED = 1 << 15  # float64 elements that a core's caches hold
+_MOST_ROWS = (
+    1 << 14
+)  # of 16 bits; so many squares add up below 2**53, and as many limbs below 2**62
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,13 @@ class Moments:
         return mean_square - exact.scaled(spread, exponent) / self.n_rows**2
 
 
+def _runs(n_rows: int, n_features: int, n_elements: int) -> Iterator[slice]:
+    """Of so many rows that their elements stay in cache."""
+    size = min(max(n_elements // n_features, 1), _MOST_ROWS)
+    for start in range(0, n_rows, size):
+        yield slice(start, start + size)
+
+
 @dataclass(frozen=True)
 class SumMoments:
     """Reduction: column sums and sums of squares as limbs."""
@@ -129,25 +143,58 @@ class SumMoments:
     def step(self, batch: Batch, state: None) -> tuple[tuple[exact.Ints, exact.Ints], None]:
         sums_grid = sum_grid(self.n_rows, self.dtype, self.exponent)
         squares_grid = square_grid(self.n_rows, self.dtype, self.exponent)
+        grids = sums_grid, squares_grid
         if is_sparse(batch.rows):
-            return self._of_sparse(batch, sums_grid, squares_grid), None
+            return self._of_sparse(batch, *grids), None
+        if batch.weights is None and batch.rows.dtype.name in _SHORT:
+            return self._of_short(batch.rows, *grids), None
+        if batch.weights is None and self._by_loops(batch.rows, *grids):
+            unit = self._unit_grid(squares_grid)
+            return compiled_sums.moments(batch.rows, self.exponent, sums_grid, unit), None
+        return self._of_any(batch, *grids), None
+
+    def _by_loops(self, rows: Any, sums_grid: Grid, squares_grid: Grid) -> bool:
+        unit = self._unit_grid(squares_grid)
+        pays = compiled_sums.pays(self.n_rows * rows.shape[1])
+        return pays and compiled_sums.can_add_moments(self.dtype, self.exponent, sums_grid, unit)
+
+    def _unit_grid(self, squares_grid: Grid) -> Grid:
+        """The grid of squares in units of ``4**exponent``."""
+        return Grid(squares_grid.exponent - 2 * self.exponent, squares_grid.n_limbs)
+
+    def _of_short(
+        self, rows: Any, sums_grid: Grid, squares_grid: Grid
+    ) -> tuple[exact.Ints, exact.Ints]:
+        """Of integers of 16 bits: so few that float64 holds the sums, by products with ones."""
+        d = rows.shape[1]
+        sums, squares = (
+            np.zeros((grid.n_limbs, d), np.int64) for grid in (sums_grid, squares_grid)
+        )
+        for run in _runs(len(rows), d, _CACHED):
+            part = rows[run].astype(np.float64)
+            ones = np.ones(len(part))
+            sums[0] += (ones @ part).astype(np.int64)
+            squares[0] += (ones @ np.square(part, out=part)).astype(np.int64)
+        return exact.carry(sums), exact.carry(squares)
+
+    def _of_any(
+        self, batch: Batch, sums_grid: Grid, squares_grid: Grid
+    ) -> tuple[exact.Ints, exact.Ints]:
         total = None
-        size = max((1 << 18) // batch.rows.shape[1], 1)
-        for start in range(0, len(batch.rows), min(size, 1 << 14)):
-            run = slice(start, start + min(size, 1 << 14))
+        for run in _runs(len(batch.rows), batch.rows.shape[1], 1 << 18):
             part = batch.rows[run].astype(np.float64)
             own = None if batch.weights is None else batch.weights[run]
             squares = self._square_sums(part, squares_grid, own)
             one = exact.column_sums(part, sums_grid, own), squares
             total = one if total is None else self.merge(total, one)
         assert total is not None
-        return total, None
+        return total
 
     def _of_sparse(
         self, batch: Batch, sums_grid: Grid, squares_grid: Grid
     ) -> tuple[exact.Ints, exact.Ints]:
         rows, own = batch.rows, batch.weights
-        unit = Grid(squares_grid.exponent - 2 * self.exponent, squares_grid.n_limbs)
+        unit = self._unit_grid(squares_grid)
         if (
             own is None
             and sparse_compiled.pays(len(rows.data))
@@ -163,8 +210,7 @@ class SumMoments:
         """Squares, what they lack, and the grid, in units of ``4**exponent``."""
         # The squares of tiny reals would vanish.
         unit = np.ldexp(values, -self.exponent)
-        grid = Grid(grid.exponent - 2 * self.exponent, grid.n_limbs)
-        return *exact.two_product(unit, unit), grid
+        return *exact.two_product(unit, unit), self._unit_grid(grid)
 
     def _square_sums(
         self, values: exact.Floats, grid: Grid, weights: exact.Ints | None

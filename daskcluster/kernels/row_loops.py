@@ -204,25 +204,3 @@ def compare(
             gap = min(gap, leasts[place])
         labels[i], gaps[i] = max(label, 0), gap
     return n_unsure
-
-
-@numba.njit(nogil=True, cache=True)
-def add(rows, labels, sums, counts):
-    """Add integer rows to the sums of their clusters."""
-    for i in range(labels.size):
-        row, into = rows[i], sums[labels[i]]
-        for e in range(row.size):
-            into[e] += row[e]
-        counts[labels[i]] += 1
-
-
-@numba.njit(nogil=True, cache=True)
-def move(rows, at, before, after, sums, counts):
-    """Take integer rows out of the sums of one cluster and into those of another."""
-    for place in range(at.size):
-        row, out, into = rows[at[place]], before[place], after[place]
-        for i in range(row.size):
-            sums[out, i] -= row[i]
-            sums[into, i] += row[i]
-        counts[out] -= 1
-        counts[into] += 1

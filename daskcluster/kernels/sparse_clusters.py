@@ -4,7 +4,6 @@ Of very many features a cluster's rows have few. What is done to all n_clusters 
 numbers of an iteration would take longer than what is done to the rows.
 """
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskcluster.kernels import exact, sparse_compiled
+from daskcluster.kernels.doubled import can_count, certified
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sizing import Grid
@@ -120,16 +120,17 @@ class SparseSums:
             zero = np.zeros((n_limbs, 1), dtype=np.int64)
             held = SparseSums(self.n_clusters, self.n_features, np.zeros(1, np.int64), zero)
             return held.inertia(squares, counts, centers, grid)
-        if self._loops(grid):
+        counted = can_count(counts)
+        if counted and self._loops(grid):
             terms = sparse_compiled.own_terms(self.places, self.limbs, centers, counts, grid)
-            rounded = _certified(squares, *terms)
+            rounded = certified(squares, *terms)
             if rounded is not None:
                 return rounded
         at, known = self._at(centers)
         # Two float64 hold two limbs, and products of them far above what underflows.
-        if len(self.limbs) <= 2 and grid.exponent > -400:
+        if counted and len(self.limbs) <= 2 and grid.exponent > -400:
             terms = self._own_terms(counts, centers, at, known, grid)
-            rounded = _certified(squares, *terms)
+            rounded = certified(squares, *terms)
             if rounded is not None:
                 return rounded
         return self._exactly(squares, counts, centers, at, known, grid)
@@ -188,23 +189,6 @@ class SparseSums:
                 limbs[:, np.newaxis, run], count[np.newaxis], centers.data[run][np.newaxis], grid
             )
         return max(float(total), 0.0)
-
-
-def _certified(
-    squares: Fraction, large: Floats, small: Floats, size: float, depth: int
-) -> float | None:
-    """The inertia, where both ends of what may be round to one float64."""
-    if not np.isfinite(size):
-        return None
-    # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
-    error = Fraction(size) * Fraction(2.0**-100) * (64 + depth**2)
-    whole = math.fsum(large)
-    left = math.fsum([*large.tolist(), -whole, *small.tolist()])
-    middle = squares + Fraction(whole) + Fraction(left)
-    error += Fraction(abs(left)) * Fraction(2.0**-52)
-    error += (depth + 1) * len(large) * Fraction(2.0**-1060)
-    low_end, high_end = float(middle - error), float(middle + error)
-    return max(low_end, 0.0) if low_end == high_end else None
 
 
 def squared_moves(new: SparseRows, old: SparseRows) -> Floats:

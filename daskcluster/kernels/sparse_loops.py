@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS, minimum
+from daskcluster.kernels.sum_loops import LANE_TERMS, add_terms, two_floats
 from daskcluster.kernels.vectors import add_products, fetch, first_bit, fused
 from daskcluster.sizing import LANES, LIMB_BITS
 
@@ -20,7 +21,6 @@ _WORD = 6  # bits of a place in a word of 64
 _COLUMNS_BYTES = 1 << 18
 _AHEAD = 32  # elements: sums fetched sooner are there when they are needed
 _FEW = 16  # one in so many is few
-LANE_TERMS = 512  # running sums side by side, which LLVM adds up many at a time
 
 
 @numba.njit(nogil=True, cache=True)
@@ -215,33 +215,11 @@ def plus(places, limbs, other, more, joint, low, high):
 
 
 @numba.njit(nogil=True, cache=True)
-def _two_sum(a, b):
-    total = a + b
-    shadow = total - a
-    return total, (a - (total - shadow)) + (b - shadow)
-
-
-@numba.njit(nogil=True, cache=True)
-def _two_floats(low_limb, high_limb):
-    """`exact.two_floats` of two limbs."""
-    top = high_limb >> 31
-    high, low = np.float64(top) * (2.0**31 * _UNIT), 0.0
-    high, error = _two_sum(high, np.float64(high_limb - (top << 31)) * _UNIT)
-    low += error
-    top = low_limb >> 31
-    high, error = _two_sum(high, np.float64(top) * 2.0**31)
-    low += error
-    high, error = _two_sum(high, np.float64(low_limb - (top << 31)))
-    low += error
-    return _two_sum(high, low)
-
-
-@numba.njit(nogil=True, cache=True)
 def quotients(low_limbs, high_limbs, count, scale, out):
     """`exact.quotients` of sums of two limbs by one count."""
     n = np.float64(count)
     for i in range(out.size):
-        high, low = _two_floats(low_limbs[i], high_limbs[i])
+        high, low = two_floats(low_limbs[i], high_limbs[i])
         quotient = high / n
         product = quotient * n
         error = fused(quotient, n, -product)
@@ -263,24 +241,6 @@ def _gather(places, low_limbs, high_limbs, e, offset, indices, lows, highs):
 
 
 @numba.njit(nogil=True, cache=True)
-def _own_terms(centers, n, scale, lows, highs, large, small, sizes):
-    """Add ``c (n c - 2 S)`` to running sums of two floats, and what it is made of to sizes."""
-    for i in range(centers.size):
-        c = centers[i]
-        high, low = _two_floats(lows[i], highs[i])
-        high, low = high * scale, low * scale
-        inner = n * c
-        lost = fused(n, c, -inner)
-        sizes[i] += abs(c) * (abs(inner) + 2 * abs(high))
-        inner, more = _two_sum(inner, -2 * high)
-        lost += more - 2 * low
-        term = c * inner
-        rest = fused(c, inner, -term) + c * lost
-        large[i], more = _two_sum(large[i], term)
-        small[i] += more + rest
-
-
-@numba.njit(nogil=True, cache=True)
 def own_terms(
     places, low_limbs, high_limbs, data, indices, indptr, counts, n_features, scale,
     large, small, sizes,
@@ -293,7 +253,7 @@ def own_terms(
         for start in range(indptr[j], indptr[j + 1], LANE_TERMS):
             stop = min(start + LANE_TERMS, indptr[j + 1])
             e = _gather(places, low_limbs, high_limbs, e, offset, indices[start:stop], lows, highs)
-            _own_terms(data[start:stop], n, scale, lows, highs, large, small, sizes)
+            add_terms(data[start:stop], n, scale, lows, highs, large, small, sizes)
 
 
 @numba.njit(nogil=True, cache=True)

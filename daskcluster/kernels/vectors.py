@@ -83,6 +83,16 @@ def fused(typing, a, b, c):
 
 
 @intrinsic
+def bits(typing, number):
+    """The bits of a float64, as an integer."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return numba.int64(numba.float64), generate
+
+
+@intrinsic
 def add_products(typing, data, indices, columns, begin, end, group, out, n_runs):
     """Products of a sparse row with so many runs of columns, kept in registers on the way.
 
