@@ -27,8 +27,10 @@ from daskcluster.engine.tasks import versions
 from daskcluster.sources import Source, open_source
 
 TOY_ROWS = 20_000
+FEATURES = 50  # of the blobs
 FOLDERS = {"mnist": "MNIST_DATA_PATH", "fashion-mnist": "FASHION_MNIST_DATA_PATH"}
-DATA = ("digits", *FOLDERS)
+IMAGES = ("digits", *FOLDERS)
+DATA = (*IMAGES, "blobs")
 
 
 def arguments(
@@ -59,12 +61,13 @@ def data_options() -> dict[str, dict[str, Any]]:
             "choices": DATA,
             "default": "digits",
             "help": f"used without --images: scikit-learn's digits, tiled, or {places} "
-            "(folders with the four IDX files, plain or .gz)",
+            "(folders with the four IDX files, plain or .gz), or Gaussian blobs, "
+            f"float32 of {FEATURES} features",
         },
         "rows": {
             "type": int,
             "default": TOY_ROWS,
-            "help": "rows of the tiled digits (default %(default)s)",
+            "help": "rows of the tiled digits and of the blobs (default %(default)s)",
         },
     }
 
@@ -105,7 +108,18 @@ def source_of(options: argparse.Namespace, scratch: Path) -> Source:
     """The images that `data_options` chose."""
     if options.images is not None:
         return open_source(options.images.absolute())
+    if options.data == "blobs":
+        return open_source(blobs(scratch / "blobs.npy", options.rows))
     return open_source(data_files(options.data, scratch, options.rows)[0])
+
+
+def blobs(path: Path, n_rows: int) -> Path:
+    """Rows around 30 centres, near enough to each other that blobs overlap."""
+    rng = np.random.default_rng(0)
+    middles = rng.normal(scale=1.5, size=(30, FEATURES))
+    rows = middles[rng.integers(0, len(middles), n_rows)] + rng.normal(size=(n_rows, FEATURES))
+    np.save(path, rows.astype(np.float32))
+    return path
 
 
 def store_of(options: argparse.Namespace, scratch: Path, codec: str = "lz4") -> Store:

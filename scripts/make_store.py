@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchlib import DATA, FOLDERS, arguments, data_files, emit, emit_run, scratch_folder, timed
+from benchlib import FOLDERS, IMAGES, arguments, data_files, emit, emit_run, scratch_folder, timed
 from scipy import ndimage, sparse
 
 from daskcluster import open_store
@@ -181,7 +181,7 @@ def parse() -> argparse.Namespace:
         images={"type": Path, "metavar": "FILE", "help": "IDX file, plain or .gz"},
         labels={"type": Path, "metavar": "FILE", "help": "IDX file of its labels"},
         data={
-            "choices": DATA,
+            "choices": IMAGES,
             "default": "digits",
             "help": f"used without --images: scikit-learn's digits, or {variables}",
         },

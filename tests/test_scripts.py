@@ -112,6 +112,14 @@ def test_bench_fit_takes_a_store(tmp_path):
     assert 1 <= events["fit"][0]["passes"] <= events["fit"][0]["n_iter"] + 2
 
 
+def test_bench_fit_of_reals():
+    small = ("--rows", 2000, "--k", 3, "--repeats", 1, "--sgemm-size", 128, "--data", "blobs")
+    events, _ = run("bench_fit", *small)
+    assert events["run"][0]["sizes"]["dtype"] == "float32"
+    ours, peer = events["fit"]
+    assert ours["inertia"] == pytest.approx(peer["inertia"], rel=1e-5)
+
+
 def test_bench_cluster():
     small = ("--rows", 2000, "--k", 3, "--max-iter", 2, "--repeats", 1, "--workers", 1)
     events, last = run("bench_cluster", *small)

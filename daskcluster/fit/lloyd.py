@@ -267,7 +267,7 @@ def _squared_shift(new: Any, old: Any, scale: Scale) -> float:
     if is_sparse(new):
         return squared_shift(new, old, scale.moments.exponent)
     with np.errstate(over="ignore"):
-        return float((np.ldexp(new - old, -scale.moments.exponent) ** 2).sum())
+        return float(np.square(exact.shifted(new - old, -scale.moments.exponent)).sum())
 
 
 def _inertia(scale: Scale, total: Any, centers: Any, loops: bool) -> float:

@@ -38,14 +38,19 @@ def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     return p, e
 
 
+def shifted(values: Floats, exponent: int) -> Floats:
+    """``values * 2**exponent``; a product is as exact as `ldexp`, and far faster."""
+    return values * 2.0**exponent if abs(exponent) < 1000 else np.ldexp(values, exponent)
+
+
 def to_grid(values: Floats, grid: Grid) -> Ints:
     """Round each value once to the grid; returns limbs of shape (n_limbs, *values.shape)."""
-    rest = _scaled(values, -grid.exponent)
+    rest = shifted(values, -grid.exponent)
     limbs = np.empty((grid.n_limbs, *values.shape), dtype=np.int64)
     for i in range(grid.n_limbs - 1, 0, -1):
-        limb = np.rint(_scaled(rest, -LIMB_BITS * i))
+        limb = np.rint(shifted(rest, -LIMB_BITS * i))
         limbs[i] = limb
-        rest = rest - _scaled(limb, LIMB_BITS * i)
+        rest = rest - shifted(limb, LIMB_BITS * i)
     limbs[0] = np.rint(rest)
     return limbs
 
@@ -178,19 +183,19 @@ def quotients(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
         found = [float(scaled(total, grid.exponent) / count) for total, count in pairs]
         return np.array(found, dtype=np.float64).reshape(shape)
     if len(limbs) == 1 and np.abs(limbs).max(initial=0) <= 2**53:
-        return np.asarray(np.ldexp(limbs[0] / counts, grid.exponent))
+        return shifted(limbs[0] / counts, grid.exponent)
     high, low = two_floats(limbs)
     n = counts.astype(np.float64)
     quotient = high / n
     product, error = two_product(quotient, np.broadcast_to(n, shape))
     remainder = ((high - product) - error) + low
-    return np.asarray(np.ldexp(quotient + remainder / n, grid.exponent))
+    return shifted(quotient + remainder / n, grid.exponent)
 
 
 def rounded(limbs: Ints, grid: Grid) -> Floats:
     """The values as float64, within a unit in the last place."""
     high, low = two_floats(limbs)
-    return np.asarray(np.ldexp(high + low, grid.exponent))
+    return shifted(high + low, grid.exponent)
 
 
 def two_floats(limbs: Ints) -> tuple[Floats, Floats]:
@@ -200,7 +205,7 @@ def two_floats(limbs: Ints) -> tuple[Floats, Floats]:
     for i in range(len(limbs) - 1, -1, -1):
         top = limbs[i] >> 31
         for part, shift in ((top, 31), (limbs[i] - (top << 31), 0)):
-            high, error = two_sum(high, np.ldexp(part.astype(np.float64), shift + LIMB_BITS * i))
+            high, error = two_sum(high, shifted(part.astype(np.float64), shift + LIMB_BITS * i))
             low = low + error
     return two_sum(high, low)
 
@@ -225,15 +230,10 @@ def float_pieces(values: Floats, bits: int) -> Pieces:
     while rest.any():
         shift = int(np.frexp(np.abs(rest).max())[1]) - (bits - 1)
         shift = max(shift, -1074)
-        piece = np.rint(_scaled(rest, -shift))
+        piece = np.rint(shifted(rest, -shift))
         pieces.append((shift, piece))
-        rest = rest - _scaled(piece, shift)
+        rest = rest - shifted(piece, shift)
     return pieces
-
-
-def _scaled(values: Floats, exponent: int) -> Floats:
-    """``values * 2**exponent``; a product is as exact as `ldexp`, and far faster."""
-    return values * 2.0**exponent if abs(exponent) < 1000 else np.ldexp(values, exponent)
 
 
 def limb_pieces(limbs: Ints, bits: int) -> Pieces:

@@ -209,7 +209,7 @@ class SumMoments:
     def _squares(self, values: exact.Floats, grid: Grid) -> tuple[exact.Floats, exact.Floats, Grid]:
         """Squares, what they lack, and the grid, in units of ``4**exponent``."""
         # The squares of tiny reals would vanish.
-        unit = np.ldexp(values, -self.exponent)
+        unit = exact.shifted(values, -self.exponent)
         return *exact.two_product(unit, unit), self._unit_grid(grid)
 
     def _square_sums(

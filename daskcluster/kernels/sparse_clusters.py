@@ -159,7 +159,7 @@ class SparseSums:
             run = slice(i, i + _RUN)
             c, n = centers.data[run], counts[rows[run]].astype(np.float64)
             high, low = exact.two_floats(self.limbs[:, at[run]] * known[run])
-            high, low = np.ldexp(high, grid.exponent), np.ldexp(low, grid.exponent)
+            high, low = exact.shifted(high, grid.exponent), exact.shifted(low, grid.exponent)
             # c (n c - 2 S), each product with what it lacks.
             inner, lost = exact.two_product(n, c)
             inner, more = exact.two_sum(inner, -2 * high)
