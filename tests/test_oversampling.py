@@ -78,7 +78,9 @@ def test_rounds_for_any_blocks_and_states(table, data):
         rows = slice(part.start, part.start + len(part.rows))
         batch = Batch(part.start, part.rows, weights=None if weights is None else weights[rows])
         n = len(part.rows)
-        junk = CandidateState(len(seeds) + 1, np.zeros(n, np.int64), np.zeros(n, np.int32))
+        junk = CandidateState(
+            len(seeds) + 1, np.zeros(n, np.int64), np.zeros(n, np.int32), np.zeros(n, np.float32)
+        )
         states = [None, junk, count.step(batch, None)[1]]
         states += [] if early is None else [early.step(batch, None)[1]]
         for state in states:

@@ -15,6 +15,7 @@ from test_moments import moments_of
 from daskcluster.engine import alone
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame
+from daskcluster.kernels.near import Near, squared_norms
 from daskcluster.kernels.seeds import (
     Invert,
     Potentials,
@@ -98,6 +99,34 @@ def test_distances_over_several_runs_of_rows():
     assert (distances(table, points, job) == (3 * whole + 8) // 24).all()
 
 
+@given(tables(), st.data())
+@CHECK
+def test_rows_left_out_are_no_nearer(table, data):
+    points = table[data.draw(st.lists(st.integers(0, len(table) - 1), min_size=1, max_size=3))]
+    points = points.astype(np.float64)
+    job = job_for(table, points)
+    whole = np.array(whole_units(table, points, job.unit), dtype=object)
+    near = data.draw(st.sampled_from([-1, 0, 1, 2**40]))
+    limit = np.array([min(max(int(w) + near, 0), 2**63 - 1) for w in whole.min(axis=1)])
+    shift = table[0].astype(np.float32) if np.abs(points).max() < 2.0**100 else None
+    for frame in (job.frame, Frame(shift, job.frame.exponent)):
+        found = Near(points, frame, job.unit).rows(table, limit, squared_norms(table, frame))
+        left_out = np.setdiff1d(np.arange(len(table)), found)
+        assert (whole[left_out] >= limit[left_out, np.newaxis]).all()
+
+
+def test_few_rows_are_near_a_late_seed():
+    """What is left out is most rows: else nothing would be saved."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(2000, 30)).astype(np.float32)
+    job = job_for(table, table[:400].astype(np.float64))
+    whole = distances(table, job.seeds, job).min(axis=1)
+    near = Near(table[400:404].astype(np.float64), job.frame, job.unit)
+    found = near.rows(table, whole, squared_norms(table, job.frame))
+    assert set(range(400, 404)) <= set(found.tolist())
+    assert len(found) < 100
+
+
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=50))
 @example([2**62] * 50)
 @CHECK
@@ -124,7 +153,7 @@ def test_potentials_for_any_blocks_and_states(table, data):
             None,
             early.step(part, None)[1],
             job.step(part, None)[1],
-            SeedState(len(seeds) + 1, junk),
+            SeedState(len(seeds) + 1, junk, junk.astype(np.float32)),
         ]
         for state in states:
             partial, after = job.step(part, state)

@@ -11,7 +11,6 @@ from daskcluster.kernels.projection import Basis, basis_of
 from daskcluster.seeding import take_rows
 from daskcluster.sizing import (
     FEWEST_PROJECTED,
-    SOFT_STATE_BYTES_PER_ROW,
     STATE_BYTES_PER_ROW,
     fit_bytes,
     memory_budget,
@@ -160,7 +159,7 @@ def spend_on_blocks(
     )
     needed += starting + _weight_bytes(data)
     size = None if asked is None else parse_bytes(asked)
-    wanted, state = (share + block) * row_bytes, SOFT_STATE_BYTES_PER_ROW * share * runs
+    wanted, state = (share + block) * row_bytes, STATE_BYTES_PER_ROW * share * runs
     rows = memory_budget(size, needed, state, session.memory_limit, wanted, threads)
     return Spending(rows, 0, False, rows >= share * row_bytes, needed, state, rows)
 

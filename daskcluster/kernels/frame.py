@@ -39,6 +39,10 @@ class Frame:
             moved -= self.shift
         return np.ldexp(moved, -self.exponent, out=moved) if self.exponent else moved
 
+    def has32(self, rows: Rows) -> bool:
+        """Whether rows are those of the frame, in float32."""
+        return rows.dtype == np.float32 and self.shift is None and not self.exponent
+
     def rows32(self, rows: Rows, out: Singles) -> Singles:
         """Rows in the frame as float32 in ``out``, with a relative error below 2**-23."""
         if self.exponent or rows.dtype.itemsize > (4 if rows.dtype.kind == "f" else 2):

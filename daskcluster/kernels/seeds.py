@@ -5,9 +5,11 @@ distance in whole units of a power of two. Where rounding errors leave the integ
 distance is computed exactly.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
-from daskcluster.kernels.frame import Floats, Frame
+from daskcluster.kernels.frame import Floats, Frame, Singles
+from daskcluster.kernels.near import Near, squared_norms
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS, scaled
@@ -26,6 +29,8 @@ Weights = npt.NDArray[np.int64]
 # Finer units would leave many more rows to exact arithmetic and change no draw one could notice.
 _UNIT_BITS = 24
 _RUN_BYTES = 1 << 22
+_RUN = 1024  # rows gone through one by one
+_MANY = 3  # one row in so many
 FARTHEST = 2.0**61  # units; a sum of few stays in int64
 
 
@@ -40,14 +45,16 @@ def unit_exponent(total_variance: Fraction, dtype: str) -> int:
 
 @dataclass
 class SeedState:
-    """Least distance of each row to the seeds so far, in units: 8 bytes a row."""
+    """Least distance of each row to the seeds so far, in units: 12 bytes a row with its norm."""
 
     n_seeds: int
     weights: Weights
+    norms: Singles
+    """As in `near.squared_norms`."""
 
     @property
     def nbytes(self) -> int:
-        return self.weights.nbytes
+        return self.weights.nbytes + self.norms.nbytes
 
 
 @dataclass(frozen=True)
@@ -63,14 +70,15 @@ class Seeding:
 
     def least(self, batch: Batch, state: SeedState | None) -> SeedState:
         """Bring the state up to date with the seeds; rebuild it when it was lost."""
-        known = 0
-        weights = np.full(len(batch.rows), np.iinfo(np.int64).max)
-        if state is not None and state.n_seeds <= len(self.seeds):
-            known, weights = state.n_seeds, state.weights
-        if known < len(self.seeds):
-            fresh = distances(batch.rows, self.seeds[known:], self, weights)
-            weights = np.minimum(weights, fresh.min(axis=1))
-        return SeedState(len(self.seeds), weights)
+        if state is None or state.n_seeds > len(self.seeds):
+            farthest = np.full(len(batch.rows), np.iinfo(np.int64).max)
+            state = SeedState(0, farthest, squared_norms(batch.rows, self.frame))
+        if state.n_seeds == len(self.seeds):
+            return state
+        weights = state.weights.copy()
+        at, fresh = nearer(batch.rows, self.seeds[state.n_seeds :], self, weights, state.norms)
+        weights[at] = np.minimum(weights[at], fresh.min(axis=1))
+        return SeedState(len(self.seeds), weights, state.norms)
 
 
 @dataclass(frozen=True)
@@ -84,11 +92,12 @@ class Potentials(Seeding):
     ) -> tuple[list[tuple[int, list[int]]], SeedState]:
         assert self.candidates is not None
         state = self.least(batch, state)
-        new = distances(batch.rows, self.candidates, self, state.weights)
-        np.minimum(new, state.weights[:, np.newaxis], out=new)
+        at, new = nearer(batch.rows, self.candidates, self, state.weights, state.norms)
+        gains = np.maximum(state.weights[at, np.newaxis] - new, 0)
+        times = None if batch.weights is None else batch.weights[at]
         # Python integers: the sum of many squared distances may leave int64.
-        totals = [exact_total(new[:, i], batch.weights) for i in range(new.shape[1])]
-        return [(batch.start, totals)], state
+        whole = exact_total(state.weights, batch.weights)
+        return [(batch.start, [whole - exact_total(gain, times) for gain in gains.T])], state
 
     def merge(
         self, a: list[tuple[int, list[int]]], b: list[tuple[int, list[int]]]
@@ -109,8 +118,10 @@ class Invert(Seeding):
         assert self.targets is not None
         state = self.least(batch, state)
         found: list[tuple[int, int, npt.NDArray[Any]]] = []
-        for place, left in self.targets.get(batch.start, []):
-            i = _passed(state.weights, left, batch.weights)
+        targets = self.targets.get(batch.start, [])
+        ends = _ends_of_runs(state.weights, batch.weights) if targets else []
+        for place, left in targets:
+            i = _passed(state.weights, left, batch.weights, ends)
             found.append((place, batch.start + i, batch.rows[i].copy()))
         return found, state
 
@@ -164,20 +175,44 @@ def _parts(values: Weights) -> list[tuple[int, Weights]]:
     return [*parts, (30, high)] if high.any() else parts
 
 
-def _passed(values: Weights, left: int, times: Weights | None) -> int:
+def _ends_of_runs(values: Weights, times: Weights | None) -> list[int]:
+    """Cumulated values, each so many times, after each run of rows."""
+    runs = [slice(start, start + _RUN) for start in range(0, len(values), _RUN)]
+    totals = (exact_total(values[run], None if times is None else times[run]) for run in runs)
+    return list(accumulate(totals))
+
+
+def _passed(values: Weights, left: int, times: Weights | None, ends: list[int]) -> int:
     """The first index at which the cumulated values, each so many times, exceed ``left``."""
-    for start in range(0, len(values), 4096):
-        run = slice(start, start + 4096)
-        some = None if times is None else times[run]
-        total = exact_total(values[run], some)
-        if left < total:
-            copies = [1] * len(values[run]) if some is None else some.tolist()
-            for i, (value, copy) in enumerate(zip(values[run].tolist(), copies, strict=True)):
-                if left < value * copy:
-                    return start + i
-                left -= value * copy
-        left -= total
-    raise ValueError("the number drawn exceeds the sum of the weights")
+    run = bisect_right(ends, left)
+    if run == len(ends):
+        raise ValueError("the number drawn exceeds the sum of the weights")
+    left -= ends[run - 1] if run else 0
+    some = slice(run * _RUN, (run + 1) * _RUN)
+    own = values[some].tolist()
+    copies = [1] * len(own) if times is None else times[some].tolist()
+    within = accumulate(value * copy for value, copy in zip(own, copies, strict=True))
+    return some.start + next(i for i, end in enumerate(within) if left < end)
+
+
+def nearer(
+    rows: Any, points: Floats, job: Seeding, below: Weights, norms: Singles
+) -> tuple[npt.NDArray[np.intp], Weights]:
+    """Places of the rows that may be nearer to some point than ``below``, and their `distances`.
+
+    The others are not. ``norms`` are those of `squared_norms`.
+    """
+    near, whole = Near(points, job.frame, job.unit), is_sparse(rows)
+    places, found = [np.empty(0, dtype=np.intp)], [np.empty((0, len(points)), dtype=np.int64)]
+    for run in runs_of_rows(rows, len(points)):
+        n = len(below[run])
+        at = np.arange(n) if whole else near.rows(rows[run], below[run], norms[run])
+        # Where many are, to find out which costs more than it saves.
+        whole = whole or _MANY * len(at) > n
+        some = rows[run] if len(at) == n else rows[run][at]
+        places.append(at + run.start)
+        found.append(distances(some, points, job, below[run][at]))
+    return np.concatenate(places), np.concatenate(found)
 
 
 def distances(
@@ -226,8 +261,8 @@ def _whole(
     """Squared distances in the frame to whole units, exactly where the error leaves them open."""
     scale = 2 * job.frame.exponent - job.unit
     # Of rows that weigh little some may be so far that all farther ones count alike.
-    low = np.minimum(np.floor(np.ldexp(values - errors, scale) + 1 / 3), FARTHEST)
-    high = np.minimum(np.floor(np.ldexp(values + errors, scale) + 1 / 3), FARTHEST)
+    low = np.minimum(np.floor(exact.shifted(values - errors, scale) + 1 / 3), FARTHEST)
+    high = np.minimum(np.floor(exact.shifted(values + errors, scale) + 1 / 3), FARTHEST)
     out = np.maximum(low, 0).astype(np.int64)
     unsure = (low != high) & (out < below[:, np.newaxis])
     for i, j in np.argwhere(unsure).tolist():

@@ -13,8 +13,7 @@ from daskcluster.sizing.tiles import (
     tile_rows,
 )
 
-STATE_BYTES_PER_ROW = 16
-SOFT_STATE_BYTES_PER_ROW = 8
+STATE_BYTES_PER_ROW = 16  # of hard fits, and of all while starts are sought
 READ_AHEAD_BYTES = 64 * MIB
 MOST_READ_AHEAD = 16
 # Python, the libraries and their pools, as its kernel counts them, of a worker that has opened a
