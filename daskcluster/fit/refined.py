@@ -122,6 +122,7 @@ def _converged(
 ) -> Lloyd:
     """Lloyd's algorithm on a sample in memory, from k-means++ where there is no start."""
     with data.session(progress) as session:
+        session.recut(session.coarser())
         scale = data.scale(session)
         if start is None:
             population = Population(session.cut, data.weights)
