@@ -97,4 +97,6 @@ def open_rows(array: Any) -> ZarrRows:
         )
     if array.ndim < 1 or 0 in array.shape:
         raise StoreError(f"{array.store_path}: shape {array.shape} holds no rows to cluster")
+    if not all(array.shards or array.chunks):
+        raise StoreError(f"{array.store_path}: chunks of shape {array.chunks} hold no rows")
     return ZarrRows(array)

@@ -427,7 +427,11 @@ def build_array(path: str, build: str, name: str) -> Any:
     """An array of a build, opened so that a missing chunk is an error."""
     store = StrictStore(zarr_store(path, read_only=True))
     try:
-        return zarr.open_array(store, path=f"build-{build}/{name}", mode="r", zarr_format=3)
+        array = zarr.open_array(store, path=f"build-{build}/{name}", mode="r", zarr_format=3)
+        # Zarr takes chunks of no rows, and `false` for a number of them.
+        if not all(array.chunks):
+            raise ValueError(f"chunks of shape {array.chunks}")
+        return array
     except Exception as error:
         raise StoreError(
             f"{path}: array build-{build}/{name} is missing or damaged ({type(error).__name__}); "
