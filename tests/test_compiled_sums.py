@@ -12,7 +12,7 @@ from strategies import CHECK, centers_for, grid_for, tables
 from daskcluster.kernels import compiled_sums, doubled, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.moments import SumMoments, exponent_above
-from daskcluster.sizing import Grid, integer_grid
+from daskcluster.sizing import INTEGER_BOUNDS, Grid, integer_grid
 
 pytest.importorskip("numba")
 
@@ -21,11 +21,12 @@ def same_limbs(a, b):
     return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16"])
+@pytest.mark.parametrize("dtype", INTEGER_BOUNDS)
 def test_moved_integers(dtype):
     rng = np.random.default_rng(2)
-    info, grid = np.iinfo(dtype), integer_grid(500, 2**16)
-    rows = rng.choice([info.min, 0, 3, info.max], (500, 7)).astype(dtype)
+    high = INTEGER_BOUNDS[dtype]
+    low, grid = 0 if dtype[0] == "u" else 1 - high, integer_grid(500, high)
+    rows = rng.choice([low, 0, 3, high - 1], (500, 7)).astype(dtype)
     at = np.sort(rng.choice(500, 200, replace=False))
     before, after = rng.integers(0, 5, (2, 200)).astype(np.int32)
     assert compiled_sums.can_add(rows, grid)
@@ -48,6 +49,14 @@ def test_moved_integers_beyond_int32():
     sums, counts = compiled_sums.move(rows, np.arange(70_000), zeros, ones, 2, grid)
     assert sums[0].tolist() == [[-70_000 * (2**16 - 1)] * 2, [70_000 * (2**16 - 1)] * 2]
     assert counts.tolist() == [-70_000, 70_000]
+
+
+def test_moved_integers_beyond_what_a_part_holds():
+    rows, grid = np.full((3000, 1), 2**53, dtype=np.int64), integer_grid(500, 2**53)
+    zeros = np.zeros(len(rows), dtype=np.int32)
+    sums, _ = compiled_sums.add(rows[:500], zeros[:500], 1, grid)
+    assert sums.ravel().tolist() == [500 * 2**53]
+    assert not compiled_sums.can_add(rows, integer_grid(3000, 2**53))
 
 
 @given(tables(dtypes=("float32", "float64")), st.data())

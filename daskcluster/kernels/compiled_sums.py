@@ -24,6 +24,7 @@ _WORTH_A_CALL = 1 << 12
 _RUN = 1 << 15
 # Powers of two beyond which a number of the grid could leave float64.
 _SCALES = 800
+_SHORT_BYTES = 2
 _WIDE = 256  # columns from which a loop over those of a row is fast
 
 Summed = tuple[exact.Ints, exact.Ints]
@@ -53,7 +54,7 @@ def can_add(rows: Rows, grid: Grid) -> bool:
     """Whether `add` and `move` may take rows of this type."""
     if rows.dtype.kind == "f":
         return _has_two_limbs(grid)
-    return rows.dtype.name in ("uint8", "int8", "int16", "uint16") and grid.n_limbs == 1
+    return grid.n_limbs == 1
 
 
 def _has_two_limbs(grid: Grid) -> bool:
@@ -84,17 +85,18 @@ def _sums(n_clusters: int, rows: Rows, grid: Grid) -> "_IntegerSums | _RealSums"
     shape = (n_clusters, rows.shape[1])
     if rows.dtype.kind == "f":
         return _RealSums(shape, grid)
-    return _IntegerSums(shape, INTEGER_BOUNDS[rows.dtype.name])
+    return _IntegerSums(shape, rows.dtype)
 
 
 class _IntegerSums:
-    """Sums of integers, in int32 while they fit: half as much to load and store as in int64."""
+    """Sums of integers, short ones in int32 while they fit: half as much to load and store."""
 
-    def __init__(self, shape: tuple[int, int], bound: int) -> None:
-        self._part = np.zeros(shape, dtype=np.int32)
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        kind = np.int32 if dtype.itemsize <= _SHORT_BYTES else np.int64
+        self._part = np.zeros(shape, dtype=kind)
         self._counts = np.zeros(shape[0], dtype=np.int64)
         self._whole = np.zeros((1, *shape), dtype=np.int64)
-        self._most = (2**31 - 1) // bound
+        self._most = np.iinfo(kind).max // INTEGER_BOUNDS[dtype.name]
 
     @property
     def where(self) -> tuple[Any, ...]:
