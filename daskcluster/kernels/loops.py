@@ -172,34 +172,54 @@ def dot(a, b):
     return total
 
 
+@numba.njit(nogil=True, cache=True, fastmath=SUMS)
+def _dot(a, i, b, j):
+    """The product of the i-th and the j-th row of two tables; a view of a row costs as much."""
+    total = np.float32(0)
+    for e in range(a.shape[1]):
+        total += a[i, e] * b[j, e]
+    return total
+
+
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _widen_row(row, gain, apart, reach, unknown):
+def _widen_row(pairs, i, gain, apart, label, reach, unknown):
     """One row's gaps of all centres; returns the least."""
     unit, least = np.float32(2.0**-22), np.float32(np.inf)
-    for j in range(row.size):
-        loss = gain[j] - reach * apart[j]
-        after = row[j] + (loss - unit * (abs(row[j]) + abs(loss)))
+    for j in range(pairs.shape[1]):
+        loss, before = gain[label, j] - reach * apart[label, j], pairs[i, j]
+        after = before + (loss - unit * (abs(before) + abs(loss)))
         # Never infinite: what is taken from infinity is no number.
-        row[j] = lesser(after, unknown)
-        least = lesser(least, row[j])
+        pairs[i, j] = lesser(after, unknown)
+        least = lesser(least, pairs[i, j])
     return least
 
 
 @numba.njit(nogil=True, cache=True)
-def _within(coordinates, centers, squares, apart, hidden, own, slack, row, found, unknown):
-    """Bound the lost gaps of a row anew; fill ``found`` with those that stay lost, count them."""
+def _least(pairs, i):
+    least = np.float32(np.inf)
+    for j in range(pairs.shape[1]):
+        least = lesser(least, pairs[i, j])
+    return least
+
+
+@numba.njit(nogil=True, cache=True)
+def _within(
+    coordinates, centers, squares, apart, hidden, own, slack, pairs, i, label, found, first, unknown
+):  # fmt: skip
+    """Bound the lost gaps of a row anew; add to ``found`` those that stay lost, count them."""
     down, two, near = np.float32(1 - 2.0**-20), np.float32(2), 0
-    for start in range(0, row.size, 64):
+    for start in range(0, pairs.shape[1], 64):
         bits = np.uint64(0)
-        for lanes in range(start, min(start + 64, row.size), LANES):
-            bits |= not_above_zero(row, lanes) << np.uint64(lanes - start)
+        for lanes in range(start, min(start + 64, pairs.shape[1]), LANES):
+            bits |= not_above_zero(pairs, i, lanes) << np.uint64(lanes - start)
         while bits:
             j = start + first_bit(bits)
             bits &= bits - np.uint64(1)
-            score = squares[j] - two * dot(coordinates, centers[j])
-            row[j] = min((score - own - hidden * apart[j] - slack) * down, unknown)
-            found[near] = j
-            near += 0 if row[j] > 0 else 1
+            score = squares[j] - two * _dot(coordinates, i, centers, j)
+            gap = min((score - own - hidden * apart[label, j] - slack) * down, unknown)
+            pairs[i, j] = gap
+            found[first + near] = j
+            near += 0 if gap > 0 else 1
     return near
 
 
@@ -217,26 +237,26 @@ def narrow_pairs(
     n_left = n_found = 0
     up, unit, two = np.float32(1 + 2.0**-20), np.float32(2.0**-20), np.float32(2)
     for i in range(labels.size):
-        label, row, norm, radius = labels[i], pairs[i], norms[i], radii[i]
+        label, norm, radius = labels[i], norms[i], radii[i]
         if radius < unknown:
-            gaps[i] = _widen_row(row, gain[label], apart[label], two * radius, unknown)
+            gaps[i] = _widen_row(pairs, i, gain, apart, label, two * radius, unknown)
         else:
-            row[: squares.size] = -unknown
+            pairs[i, : squares.size] = -unknown
             gaps[i] = -unknown
         radii[i] = (radius + steps[label]) * up
         if gaps[i] > 0:
             continue
         hidden, length = two * rests[i], 0
-        if norm < limit and hidden < np.inf and n_found + row.size < found.size:
-            row[label] = unknown
+        if norm < limit and hidden < np.inf and n_found + pairs.shape[1] < found.size:
+            pairs[i, label] = unknown
             slack = slope * (norm + beyond) + offset
-            own = squares[label] - two * dot(coordinates[i], centers[label])
+            own = squares[label] - two * _dot(coordinates, i, centers, label)
             length = _within(
-                coordinates[i], centers, squares, outside[label], hidden, own, slack, row,
-                found[n_found + 1 :], unknown,
+                coordinates, centers, squares, outside, hidden, own, slack, pairs, i, label,
+                found, n_found + 1, unknown,
             )  # fmt: skip
             if not length:
-                gaps[i] = minimum(row)
+                gaps[i] = _least(pairs, i)
                 square = norm * norm + own + hidden * alone[label] + slack
                 square += unit * (norm * norm + abs(own))
                 radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)

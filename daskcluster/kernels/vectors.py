@@ -26,18 +26,20 @@ def lesser(typing, a, b):
 
 
 @intrinsic
-def not_above_zero(typing, row, start):
-    """Which of 16 float32 from a place of a row on are not above 0: a bit each."""
+def not_above_zero(typing, table, row, start):
+    """Which of 16 float32 from a place of a row of a table on are not above 0: a bit each."""
 
     def generate(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         lanes = ir.VectorType(ir.FloatType(), LANES)
-        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), lanes.as_pointer())
+        at = builder.mul(arguments[1], builder.extract_value(array.shape, 1))
+        at = builder.add(at, arguments[2])
+        place = builder.bitcast(builder.gep(array.data, [at]), lanes.as_pointer())
         numbers = builder.load(place, align=4)
         bits = builder.fcmp_unordered("<=", numbers, ir.Constant(lanes, [0.0] * LANES))
         return builder.zext(builder.bitcast(bits, ir.IntType(LANES)), ir.IntType(64))
 
-    return numba.uint64(row, numba.intp), generate
+    return numba.uint64(table, numba.intp, numba.intp), generate
 
 
 @intrinsic
