@@ -195,7 +195,7 @@ def _widen_row(pairs, i, gain, apart, label, reach, unknown):
 
 
 @numba.njit(nogil=True, cache=True)
-def _least(pairs, i):
+def _least_gap(pairs, i):
     least = np.float32(np.inf)
     for j in range(pairs.shape[1]):
         least = lesser(least, pairs[i, j])
@@ -256,7 +256,7 @@ def narrow_pairs(
                 found, n_found + 1, unknown,
             )  # fmt: skip
             if not length:
-                gaps[i] = _least(pairs, i)
+                gaps[i] = _least_gap(pairs, i)
                 square = norm * norm + own + hidden * alone[label] + slack
                 square += unit * (norm * norm + abs(own))
                 radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)
