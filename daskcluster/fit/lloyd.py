@@ -33,6 +33,7 @@ Centers = Floats | SparseRows
 Total = HardPartial | SparsePartial
 
 _FEW = 64  # one row in so many is few
+_MANY = 1 << 17  # elements of centres
 
 
 @dataclass(frozen=True)
@@ -206,13 +207,15 @@ def _advance(
     """From the labels' sums to new centres, and whether they are the last."""
     assert run.total is not None
     centers = run.centers
-    inertia = _meanwhile(_inertia, scale, run.total, centers, loops)
+    # In loops, of few centres, it takes less than a thread.
+    call = _at_once if loops and not is_sparse(centers) and centers.size < _MANY else _meanwhile
+    inertia = call(_inertia, scale, run.total, centers, loops)
     new, n_empty = yield from _next_centers(scale, centers, run.total)
     new = _unit(new) if unit else new
     shift = _squared_shift(new, centers, scale)
     entry = {
         "iteration": len(run.history) + 1,
-        "inertia": inertia.result(),
+        "inertia": inertia(),
         "shift": math.ldexp(shift, 2 * scale.moments.exponent),
         "changed": changed,
         "empty": n_empty,
@@ -224,7 +227,12 @@ def _advance(
     run.previous, run.centers = centers, new
 
 
-def _meanwhile(call: Callable[..., float], *args: Any) -> Future[float]:
+def _at_once(call: Callable[..., float], *args: Any) -> Callable[[], float]:
+    found = call(*args)
+    return lambda: found
+
+
+def _meanwhile(call: Callable[..., float], *args: Any) -> Callable[[], float]:
     """A result that a thread works out: of many features it takes as long as the means do."""
     found: Future[float] = Future()
 
@@ -235,7 +243,7 @@ def _meanwhile(call: Callable[..., float], *args: Any) -> Future[float]:
             found.set_exception(error)
 
     Thread(target=work, daemon=True).start()
-    return found
+    return found.result
 
 
 def _unit(centers: Any) -> Any:

@@ -10,6 +10,7 @@ from daskcluster.kernels.frame import Floats
 from daskcluster.sizing import Grid
 
 _WHOLE = 2**53  # counts up to it are float64
+_UP = 1 + 2.0**-40  # covers the rounding of the bound itself
 
 
 def inertia(
@@ -52,15 +53,14 @@ def certified(
     """
     if not np.isfinite(size):
         return None
-    # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
-    error = Fraction(size) * Fraction(2.0**-100) * (64 + depth**2)
     whole = math.fsum(large)
     left = math.fsum([*large.tolist(), -whole, *small.tolist()])
-    middle = squares + Fraction(whole) + Fraction(left)
-    error += Fraction(abs(left)) * Fraction(2.0**-52)
-    error += (depth + 1) * len(large) * Fraction(2.0**-1060)
+    # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
+    error = size * 2.0**-100 * (64 + depth**2) + abs(left) * 2.0**-52
+    error += (depth + 1) * len(large) * 2.0**-1060
+    middle, most = squares + Fraction(whole) + Fraction(left), Fraction(error * _UP)
     try:
-        low_end, high_end = float(middle - error), float(middle + error)
+        low_end, high_end = float(middle - most), float(middle + most)
     except OverflowError:
         return None
     return max(low_end, 0.0) if low_end == high_end else None
