@@ -115,6 +115,15 @@ def test_rows_left_out_are_no_nearer(table, data):
         assert (whole[left_out] >= limit[left_out, np.newaxis]).all()
 
 
+def test_rows_of_no_known_distance_are_never_left_out():
+    """However far the first seed is: beyond `FARTHEST` all count alike, but they do."""
+    table = np.array([[0.0], [1e9], [2.0]])
+    below = np.full(3, np.iinfo(np.int64).max)
+    near = Near(np.array([[1e9]]), Frame(None, 0), -24)
+    norms = squared_norms(table, Frame(None, 0))
+    assert near.rows(table, below, norms).tolist() == [0, 1, 2]
+
+
 def test_few_rows_are_near_a_late_seed():
     """What is left out is most rows: else nothing would be saved."""
     rng = np.random.default_rng(0)

@@ -13,6 +13,8 @@ from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import is_sparse
 
+FARTHEST = 2.0**61  # units that a distance may count; a sum of few stays in int64
+
 _TILE = 4096
 
 
@@ -63,10 +65,11 @@ class Near:
         # Units were rounded, by less than one.
         known = exact.shifted(below.astype(np.float64) + 2, self._scale) * (1 + 2.0**-20)
         enough = (known - self._left * own + self._tiny * (1 + own)).astype(np.float32)
-        enough[~np.isfinite(enough)] = np.nan
+        # Nothing is known yet of rows that no distance is known of.
+        enough[~np.isfinite(enough) | (below > FARTHEST)] = np.nan
         shape = (len(self._doubled), len(rows))
         scores = scratch("near", shape, np.float32)
         np.matmul(self._doubled, _singles(rows, self._frame).T, out=scores)
         scores += self._squares
-        # Nothing is known of what is not finite.
+        # No number is at least, or below, one that is none.
         return np.flatnonzero(~(scores >= enough).all(axis=0))

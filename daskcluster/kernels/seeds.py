@@ -18,7 +18,7 @@ import numpy.typing as npt
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats, Frame, Singles
-from daskcluster.kernels.near import Near, squared_norms
+from daskcluster.kernels.near import FARTHEST, Near, squared_norms
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS, scaled
@@ -31,7 +31,6 @@ _UNIT_BITS = 24
 _RUN_BYTES = 1 << 22
 _RUN = 1024  # rows gone through one by one
 _MANY = 3  # one row in so many
-FARTHEST = 2.0**61  # units; a sum of few stays in int64
 
 
 def unit_exponent(total_variance: Fraction, dtype: str) -> int:

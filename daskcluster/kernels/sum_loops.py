@@ -83,17 +83,6 @@ def move_reals(rows, at, before, after, large, limbs, counts):
 
 
 @numba.njit(nogil=True, cache=True)
-def integer_moments(rows, sums, squares):
-    """Add rows of at most 16 bits to sums of columns, and their squares to those of squares."""
-    for i in range(rows.shape[0]):
-        row = rows[i]
-        for e in range(row.size):
-            value = np.int64(row[e])
-            sums[e] += value
-            squares[e] += value * value
-
-
-@numba.njit(nogil=True, cache=True)
 def _add_to_three(values, large, limbs):
     for e in range(values.size):
         units, rest = _rounded(values[e], large[2])
