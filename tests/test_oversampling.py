@@ -1,6 +1,7 @@
 """k-means||: the same draws for any blocks and workers, in proportion to squared distances."""
 
 import functools
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,7 @@ from test_moments import moments_of
 from daskcluster import KMeans
 from daskcluster.engine import alone
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.oversampling import (
     CandidateState,
     CountNearest,
@@ -105,6 +107,17 @@ def test_rounds_for_any_blocks_and_states(table, data):
         sum(t for t, near in zip(times, nearest, strict=True) if near == j)
         for j in range(len(seeds))
     ]
+
+
+def test_distances_are_held_for_a_run_of_rows_at_a_time():
+    """Of a block's rows and many candidates all would be far more than the block."""
+    table = np.random.default_rng(0).integers(0, 256, (16_384, 8)).astype(np.uint8)
+    job = CountNearest(table[:1000].astype(np.float64), Frame(None, 0), 0, "uint8")
+    tracemalloc.start()
+    job.step(Batch(0, table), None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(table) * 1000 * 8 / 4
 
 
 @given(tables(), st.integers(0, 2**32), st.data())

@@ -153,7 +153,7 @@ def moments(rows: Rows, exponent: int, sums: Grid, squares: Grid) -> tuple[exact
     """Sums of all columns, and of their squares in units of ``4**exponent``, as limbs."""
     n, d = rows.shape
     # A loop over the few columns of a row would hardly begin: many rows are one.
-    side = min(max(_WIDE // d, 1), n)
+    side = max(min(_WIDE // d, n), 1)
     whole = n - n % side
     parts = [rows[:whole].reshape(-1, side * d), rows[whole:]]
     found = [_moments(part, exponent, sums, squares) for part in parts if len(part)]

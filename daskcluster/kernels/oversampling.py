@@ -60,12 +60,12 @@ class _Measured(Seeding):
             known, norms = state.n_seeds, state.norms
             weights, nearest = state.weights.copy(), state.nearest.copy()
         if known < len(self.seeds):
-            at, fresh = nearer(batch.rows, self.seeds[known:], self, weights, norms)
-            best = fresh.argmin(axis=1)
-            least = fresh[np.arange(len(fresh)), best]
-            closer = least < weights[at]
-            nearest[at[closer]] = known + best[closer]
-            weights[at[closer]] = least[closer]
+            for at, fresh in nearer(batch.rows, self.seeds[known:], self, weights, norms):
+                best = fresh.argmin(axis=1)
+                least = fresh[np.arange(len(fresh)), best]
+                closer = least < weights[at]
+                nearest[at[closer]] = known + best[closer]
+                weights[at[closer]] = least[closer]
         return CandidateState(len(self.seeds), weights, nearest, norms)
 
 

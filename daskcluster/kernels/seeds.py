@@ -6,6 +6,7 @@ distance is computed exactly.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -75,8 +76,9 @@ class Seeding:
         if state.n_seeds == len(self.seeds):
             return state
         weights = state.weights.copy()
-        at, fresh = nearer(batch.rows, self.seeds[state.n_seeds :], self, weights, state.norms)
-        weights[at] = np.minimum(weights[at], fresh.min(axis=1))
+        fresh = self.seeds[state.n_seeds :]
+        for at, found in nearer(batch.rows, fresh, self, state.weights, state.norms):
+            weights[at] = np.minimum(weights[at], found.min(axis=1))
         return SeedState(len(self.seeds), weights, state.norms)
 
 
@@ -91,12 +93,22 @@ class Potentials(Seeding):
     ) -> tuple[list[tuple[int, list[int]]], SeedState]:
         assert self.candidates is not None
         state = self.least(batch, state)
-        at, new = nearer(batch.rows, self.candidates, self, state.weights, state.norms)
-        gains = np.maximum(state.weights[at, np.newaxis] - new, 0)
-        times = None if batch.weights is None else batch.weights[at]
         # Python integers: the sum of many squared distances may leave int64.
         whole = exact_total(state.weights, batch.weights)
-        return [(batch.start, [whole - exact_total(gain, times) for gain in gains.T])], state
+        return [(batch.start, [whole - saved for saved in self._saved(batch, state)])], state
+
+    def _saved(self, batch: Batch, state: SeedState) -> list[int]:
+        """By how much each candidate would bring the sum down."""
+        assert self.candidates is not None
+        saved = [0] * len(self.candidates)
+        for at, found in nearer(batch.rows, self.candidates, self, state.weights, state.norms):
+            gains = np.subtract(state.weights[at, np.newaxis], found, out=found)
+            np.maximum(gains, 0, out=gains)
+            times = None if batch.weights is None else batch.weights[at]
+            saved = [
+                one + exact_total(gain, times) for one, gain in zip(saved, gains.T, strict=True)
+            ]
+        return saved
 
     def merge(
         self, a: list[tuple[int, list[int]]], b: list[tuple[int, list[int]]]
@@ -196,22 +208,22 @@ def _passed(values: Weights, left: int, times: Weights | None, ends: list[int]) 
 
 def nearer(
     rows: Any, points: Floats, job: Seeding, below: Weights, norms: Singles
-) -> tuple[npt.NDArray[np.intp], Weights]:
+) -> Iterator[tuple[npt.NDArray[np.intp], Weights]]:
     """Places of the rows that may be nearer to some point than ``below``, and their `distances`.
 
-    The others are not. ``norms`` are those of `squared_norms`.
+    Run by run of rows, each at most once; the others are not nearer. ``norms`` are those of
+    `squared_norms`.
     """
-    near, whole = Near(points, job.frame, job.unit), is_sparse(rows)
-    places, found = [np.empty(0, dtype=np.intp)], [np.empty((0, len(points)), dtype=np.int64)]
+    whole = is_sparse(rows)
+    near = None if whole else Near(points, job.frame, job.unit)
     for run in runs_of_rows(rows, len(points)):
         n = len(below[run])
-        at = np.arange(n) if whole else near.rows(rows[run], below[run], norms[run])
+        at = np.arange(n) if near is None else near.rows(rows[run], below[run], norms[run])
         # Where many are, to find out which costs more than it saves.
-        whole = whole or _MANY * len(at) > n
+        near = None if _MANY * len(at) > n else near
         some = rows[run] if len(at) == n else rows[run][at]
-        places.append(at + run.start)
-        found.append(distances(some, points, job, below[run][at]))
-    return np.concatenate(places), np.concatenate(found)
+        if len(at):
+            yield at + run.start, distances(some, points, job, below[run][at])
 
 
 def distances(
