@@ -19,6 +19,7 @@ from daskcluster import (
     SoftKMeans,
     StoreError,
     convert_npy,
+    convert_text,
     fit_model,
     load_model,
     load_sweep,
@@ -188,6 +189,19 @@ def test_attributes_of_a_store(store, changes):
     change_attributes(Path(store.path), **changes)
     with pytest.raises(StoreError, match="damaged attributes"):
         open_store(store.path)
+
+
+def test_options_of_text(tmp_path):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(f'{{"text": "{text}"}}\n' for text in ("one fish", "two fish")))
+    sound = convert_text(texts, tmp_path / "store")
+    said = sound.info.text
+    for lost, words in (("use_idf", "text.options.use_idf is missing"), ("ngram_range", "damaged")):
+        options = {name: value for name, value in said["options"].items() if name != lost}
+        change_attributes(tmp_path / "store", text=said | {"options": options})
+        with pytest.raises(StoreError, match=words):
+            convert_text(texts, tmp_path / "other", like=open_store(tmp_path / "store"))
+        assert not (tmp_path / "other").exists()
 
 
 def test_a_chunk_larger_than_its_file_can_hold(tmp_path, store):

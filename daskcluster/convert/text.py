@@ -19,7 +19,7 @@ from daskcluster.convert.weighing import TextOptions
 from daskcluster.engine import Progress, Session
 from daskcluster.engine.stopping import current_stop
 from daskcluster.engine.tasks import versions
-from daskcluster.errors import InputError
+from daskcluster.errors import InputError, StoreError
 from daskcluster.sizing import SPARSE_GRAIN, Cut, grain_rows
 from daskcluster.sources.documents import Documents
 from daskcluster.sources.files import sha256
@@ -208,7 +208,12 @@ def options_of(store: Store) -> TextOptions:
     if store.info.text is None:
         raise InputError(f"{store.path} was not converted from text: name a store that was")
     given = store.info.text["options"]
-    return TextOptions(**given | {"ngram_range": tuple(given["ngram_range"])})
+    try:
+        return TextOptions(**given | {"ngram_range": tuple(given["ngram_range"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{store.path}: damaged options of text ({error!r}); convert the source again"
+        ) from error
 
 
 def _recipe(

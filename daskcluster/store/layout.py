@@ -21,6 +21,7 @@ from daskcluster.kernels.moments import Moments
 from daskcluster.schema import (
     anything,
     check_writable,
+    flag,
     items,
     mapping,
     maybe,
@@ -232,7 +233,7 @@ _check = record(
     {
         "sparse": maybe(record({"stored": whole(), "width": whole(1)})),
         "text": maybe(record({
-            "source": record({"encoding": text()}), "options": mapping(anything),
+            "source": record({"encoding": text()}), "options": record({"use_idf": flag}),
             "terms_bytes": whole(),
         })),
         "columns": maybe(items(text())), "ids": maybe(one_of("integers", "text")),
