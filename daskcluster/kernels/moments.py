@@ -17,9 +17,8 @@ from daskcluster.sizing import INTEGER_BOUNDS, LARGEST_MAGNITUDE, Grid, square_g
 
 _SHORT = ("uint8", "int8", "uint16", "int16")
 _CACHED = 1 << 15  # float64 elements that a core's caches hold
-_MOST_ROWS = (
-    1 << 14
-)  # of 16 bits; so many squares add up below 2**53, and as many limbs below 2**62
+# So many squares of 16 bits add up below 2**53, and so many limbs below 2**62.
+_MOST_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
