@@ -307,7 +307,8 @@ def run_cli(*arguments):
 
 
 def test_the_command_line(store, tmp_path, capsys):
-    command = ["sweep", store.path, tmp_path / "s", "--k", "3,5,8", "--restarts", 2, "--seed", 4]
+    several = ["--k", "3,5", "--k", 8]
+    command = ["sweep", store.path, tmp_path / "s", *several, "--restarts", 2, "--seed", 4]
     assert run_cli(*command) == 0
     said = capsys.readouterr().out
     assert "elbow at k=5" in said

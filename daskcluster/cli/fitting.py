@@ -36,6 +36,11 @@ class Several(click.ParamType[Any]):
             self.fail(f"{value!r}: give numbers separated by commas, such as 5,10,20", param, ctx)
 
 
+def _joined(ctx: Any, param: Any, given: tuple[list[Any], ...]) -> list[Any] | None:
+    """``--k 5 --k 10`` is ``--k 5,10``: of an option given twice click would take the last."""
+    return [number for numbers in given for number in numbers] or None
+
+
 _SHAPING = (
     click.option("--soft", is_flag=True, help="Soft k-means: rows belong to clusters by degrees."),
     click.option(
@@ -159,13 +164,17 @@ def fit(
 @click.argument("store", type=PATH)
 @click.argument("out", type=PATH)
 @click.option(
-    "--k", "n_clusters", type=Several(int), required=True, help="Numbers of clusters, as 5,10,20."
-)
+    "--k", "n_clusters", type=Several(int), required=True, multiple=True, callback=_joined,
+    help="Numbers of clusters, as 5,10,20.",
+)  # fmt: skip
 @click.option(
     "--restarts", type=click.IntRange(1), default=1, show_default=True,
     help="Models of each; restart r has the seed --seed + r.",
 )  # fmt: skip
-@click.option("--beta", type=Several(float), help="With --soft: stiffnesses, as 0.1,1,10.")
+@click.option(
+    "--beta", type=Several(float), multiple=True, callback=_joined,
+    help="With --soft: stiffnesses, as 0.1,1,10.",
+)  # fmt: skip
 @click.option(
     "--init", type=click.Choice(INITS), default="auto", show_default=True,
     help="How initial centres are found.",
