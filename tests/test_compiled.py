@@ -17,6 +17,7 @@ from daskcluster.kernels.compiled import is_plain
 from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
+from daskcluster.kernels.prepared import move
 from daskcluster.kernels.projection import Basis, Narrow, basis_of, sketch_of
 from daskcluster.kernels.together import Together
 
@@ -137,7 +138,10 @@ def test_each_loop_says_what_numpy_says():
     np.testing.assert_array_equal(loose, np.flatnonzero(~(own_gaps > 0)))
 
     basis = basis_of(rows, frame, 24)
-    sketch, narrow = sketch_of(rows, found.norms, frame, basis), Narrow(after, frame, basis)
+    sketch, narrow = (
+        sketch_of(rows, found.norms, frame, basis),
+        Narrow(move(after, frame), frame, basis),
+    )
     expected = narrow.narrow(sketch, found.norms, loose)
     open_rows, reach = compiled.narrow(
         narrow, sketch, loose, found.labels, found.norms, own_gaps, own_radii

@@ -46,7 +46,7 @@ def test_bounds_hold_in_exact_arithmetic(table, data):
     sketch = sketch_of(table, norms, frame, basis)
     at = np.arange(len(table))
     with np.errstate(all="ignore"):
-        found = Narrow(nearest.centers, frame, basis).narrow(sketch, norms, at)
+        found = Narrow(nearest.moved, frame, basis).narrow(sketch, norms, at)
     scale = reference.Fraction(4) ** frame.exponent
     own = reference.fractions(nearest.centers)
     for i, row in enumerate(reference.fractions(table)):
@@ -84,7 +84,7 @@ def test_leading_directions_prove_most_labels():
     sketch = sketch_of(rows, found.norms, frame, basis)
     assert sketch.nbytes == len(rows) * projection_bytes(24)
     at = np.flatnonzero(np.arange(len(rows)) % 2)
-    narrowed = Narrow(centers, frame, basis).narrow(sketch, found.norms, at)
+    narrowed = Narrow(nearest.moved, frame, basis).narrow(sketch, found.norms, at)
     proved = narrowed.gaps > 0
     assert proved.mean() > 0.6
     np.testing.assert_array_equal(narrowed.labels[proved], found.labels[at][proved])

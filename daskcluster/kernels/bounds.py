@@ -2,11 +2,11 @@
 
 For a row x of cluster a and any other centre j, squared distances before and after the centres
 moved by ``e`` give, without any inequality,
-``gap'_j = gap_j + 2 (c_j - c_a) . e_j + ||e_j||^2 - ||e_a||^2 - 2 (x - c_a) . (e_j - e_a)``,
-and the last product is at most ``||x - c_a|| ||e_j - e_a||`` (Cauchy and Schwarz). The least over
-all j is a loss that depends on a and on ``||x - c_a||`` alone. This is the idea of Hamerly, "Making
-k-means even faster", SDM 2010 (one bound for all other centres) on squared distances, where what
-moves all centres alike, or moves them apart, costs nothing.
+``gap'_j = gap_j + 2 (c'_j - c'_a) . e_j - ||e_j - e_a||^2 - 2 (x - c_a) . (e_j - e_a)``, where c'
+are the centres after, and the last product is at most ``||x - c_a|| ||e_j - e_a||`` (Cauchy and
+Schwarz). The least over all j is a loss that depends on a and on ``||x - c_a||`` alone. This is the
+idea of Hamerly, "Making k-means even faster", SDM 2010 (one bound for all other centres) on squared
+distances, where what moves all centres alike, or moves them apart, costs nothing.
 
 A row keeps its label while its gap stays above 0. All roundings are towards less gap.
 """
@@ -19,6 +19,7 @@ import numpy as np
 
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.nearest import Labels
+from daskcluster.kernels.prepared import Moved, move
 from daskcluster.kernels.scratch import aligned
 from daskcluster.sizing import pairs_width
 
@@ -78,6 +79,8 @@ class Drift:
     frame : Frame
     lowest : callable, default=lowest_lines
         Does what `lowest_lines` does.
+    moved : Moved, optional
+        ``after`` in the frame, where that is known already.
     """
 
     def __init__(
@@ -86,9 +89,10 @@ class Drift:
         after: Floats,
         frame: Frame,
         lowest: Callable[[Singles, Singles, Singles], Singles] = lowest_lines,
+        moved: Moved | None = None,
     ) -> None:
         self._before, self._after, self._frame = before, after, frame
-        self._lowest = lowest
+        self._lowest, self._known = lowest, moved
 
     @np.errstate(over="ignore", invalid="ignore")
     def widen(self, labels: Labels, gaps: Singles, radii: Singles) -> tuple[Singles, Singles]:
@@ -99,41 +103,39 @@ class Drift:
         return widened, (radii + self.steps[labels]) * _UP
 
     @cached_property
-    def _moves(self) -> Singles:
+    @np.errstate(over="ignore", invalid="ignore")
+    def _moves(self) -> tuple[Singles, Singles]:
+        """How each centre has moved, and upper bounds on how far."""
         moves, exponent = self._after - self._before, self._frame.exponent
-        return (np.ldexp(moves, -exponent) if exponent else moves).astype(np.float32)
+        moves = np.ldexp(moves, -exponent, out=moves) if exponent else moves
+        steps: Singles = np.sqrt(np.einsum("ij,ij->i", moves, moves)).astype(np.float32)
+        return moves.astype(np.float32), steps * _UP + _TINY
 
-    @cached_property
+    @property
     def steps(self) -> Singles:
         """Upper bounds on how far each centre has moved."""
-        moves = self._moves.astype(np.float64)
-        steps: Singles = np.sqrt(np.einsum("ij,ij->i", moves, moves)).astype(np.float32)
-        return steps * _UP + _TINY
+        return self._moves[1]
 
     @cached_property
+    @np.errstate(over="ignore", invalid="ignore")
     def _sizes(self) -> tuple[Singles, Singles, np.float32]:
         """The centres less the middle, their lengths, and what differences may have lost."""
-        d = self._before.shape[1]
-        middle = self._frame.middle_of(d)
-        centers = (self._frame.rows64(self._before) - middle).astype(np.float32)
-        lengths = np.sqrt(np.einsum("ij,ij->i", centers, centers)) * _UP + _TINY
+        moved = move(self._after, self._frame) if self._known is None else self._known
+        lengths = np.sqrt(moved.own_squares).astype(np.float32) * _UP + _TINY
         # Differences err in proportion to what was subtracted.
-        largest = float(lengths.max())
-        lost = np.float32(2.0**-49 * ((largest + np.abs(middle).max()) * np.sqrt(d) + largest))
-        return centers, lengths, lost
+        return moved.single, lengths, np.float32(2.0**-50 * moved.subtracted)
 
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")
     def losses(self) -> Losses:
-        centers, lengths, lost = self._sizes
-        k = len(centers)
+        k, lengths = len(self._after), self._sizes[1]
         width = np.float32(_REACH * lengths.max() / _BINS)
         places = 2 * width * np.arange(_BINS + 1, dtype=np.float32)
         table = np.empty((k, _BINS + 1), dtype=np.float32)
         least, slope = np.empty((2, k), dtype=np.float32)
         for start in range(0, k, _ROWS):
             run = slice(start, min(start + _ROWS, k))
-            gain, apart = self._lines(run, centers, lengths, lost)
+            gain, apart = self._lines(run, self._parting(run))
             table[run] = self._lowest(gain, apart, places)
             least[run], slope[run] = gain.min(axis=1), 2 * apart.max(axis=1)
         return Losses(table, width, least, slope)
@@ -146,33 +148,49 @@ class Drift:
         Shape (n_clusters, pairs_width(n_clusters)) each, for few centres; 0 between a centre and
         itself, and in the columns that are no centre's.
         """
-        centers, lengths, lost = self._sizes
-        k = len(centers)
+        k = len(self._after)
         gain, apart = aligned((2, k, pairs_width(k)), np.float32)
         gain[:], apart[:] = 0, 0
-        gain[:, :k], apart[:, :k] = self._lines(slice(0, k), centers, lengths, lost)
+        gain[:, :k], apart[:, :k] = self._lines(slice(0, k), self.parting)
         np.fill_diagonal(gain, 0)
         return gain, apart
 
-    def _lines(
-        self, run: slice, centers: Singles, lengths: Singles, lost: np.float32
-    ) -> tuple[Singles, Singles]:
+    @cached_property
+    def parting(self) -> Singles:
+        """Upper bounds on ``||e_j - e_a||^2``, shape (n_clusters, n_clusters)."""
+        return self._parting(slice(0, len(self._after)))
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _parting(self, run: slice) -> Singles:
+        moves, steps = self._moves
+        here = steps[run, np.newaxis]
+        parting: Singles = moves[run] @ moves.T
+        parting *= -2
+        parting += steps * steps + here * here
+        parting += _error(moves) * (here + steps) ** 2
+        return np.maximum(parting, 0, out=parting)
+
+    def _lines(self, run: slice, parting: Singles) -> tuple[Singles, Singles]:
         """For the centres of a run and all others: the gain at distance 0, and half how it falls.
 
         What float32 may have lost is taken off pair by pair, in proportion to the factors: a
         centre that hardly moves hardly costs.
         """
-        moves, steps = self._moves, self.steps
-        error = np.float32((centers.shape[1] + 16) * 2.0**-23)
-        squares, here = steps * steps, steps[run, np.newaxis]
+        (moves, steps), (centers, lengths, lost) = self._moves, self._sizes
         own = np.einsum("ij,ij->i", centers, moves)
-        gain = 2 * (own - centers[run] @ moves.T) + squares - here * here
-        gain -= error * ((lengths[run, np.newaxis] + lengths) * steps + squares + here * here)
-        gain -= np.float32(2.0**-20) * np.abs(gain) + 4 * lost * steps + _TINY
-        apart = squares + here * here - 2 * (moves[run] @ moves.T)
-        apart += error * (here + steps) ** 2
-        apart = np.sqrt(np.maximum(apart, 0)) * _UP + _TINY
+        gain = centers[run] @ moves.T
+        np.subtract(own, gain, out=gain)
+        gain *= 2
+        gain -= parting
+        gain -= (_error(moves) * (lengths[run, np.newaxis] + lengths) + 4 * lost) * steps
+        gain -= np.float32(2.0**-20) * np.abs(gain) + _TINY
+        apart = np.sqrt(parting) * _UP + _TINY
         itself = np.arange(run.start, run.stop)
         gain[itself - run.start, itself] = np.inf
         apart[itself - run.start, itself] = 0
         return gain, apart
+
+
+def _error(moves: Singles) -> np.float32:
+    """What products with moves lose, in proportion to their factors' lengths."""
+    return np.float32((moves.shape[1] + 16) * 2.0**-23)

@@ -21,6 +21,7 @@ from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_er
 from daskcluster.kernels.products import pack, tile_for
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import scratch
+from daskcluster.sizing import LANES
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
@@ -31,6 +32,7 @@ FEW = 32
 # With more of its own a model gains nothing from those of others.
 MOST_STACKED = 256
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
+_ROOM = np.zeros(LANES, dtype=np.float32)
 _NO_PAIRS = np.empty((0, 0), dtype=np.float32)
 
 Indices = npt.NDArray[np.intp]
@@ -199,7 +201,7 @@ def _compare(
     n_unsure = _row_loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
         reach.lengths, reach.centers, norms if reach.least is None else reach.least, plain is rows,
-        single.packed, *tile_for(single.packed), single.weights, single.squares, single.errors,
+        single.packed, *tile_for(single.packed), single.weights, single.padded, single.errors,
         double.weights, double.squares, double.errors,
         labels, norms, gaps, radii, _NO_PAIRS if pairs is None else pairs, before, unsure, UNKNOWN,
     )  # fmt: skip
@@ -240,7 +242,7 @@ def find_all(models: list[Nearest], rows: Rows, norms: Singles | None) -> list[F
     _row_loops().find_all(
         rows, packed, *tile_for(packed),
         np.cumsum([len(one.squares) for one in prepared]),
-        np.concatenate([one.squares for one in prepared]),
+        np.concatenate([*(one.squares for one in prepared), _ROOM]),
         np.array([one.errors for one in prepared]), norms, labels, gaps, radii, unsure,
     )  # fmt: skip
     for model, own, left in zip(models, labels, unsure, strict=True):

@@ -190,6 +190,8 @@ def own_terms(
     """Terms of `exact.own_terms` as `doubled.certified` takes them."""
     loops = _loops()
     large, small, sizes = np.zeros((3, loops.LANE_TERMS))
-    loops.own_terms(sums, counts, centers, 2.0**grid.exponent, large, small, sizes)
-    depth = -(-centers.shape[1] // loops.LANE_TERMS) * len(counts)
-    return large, small, float(sizes.sum()), depth
+    floats = exact.are_floats(sums)
+    loops.own_terms(sums, floats, counts, centers, 2.0**grid.exponent, large, small, sizes)
+    depth = -(-centers.shape[1] // loops.LANE_TERMS) * len(counts) + loops.FOLDS
+    left = slice(loops.FOLDED)
+    return large[left], small[left], float(sizes[left].sum()), depth

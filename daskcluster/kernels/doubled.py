@@ -57,6 +57,7 @@ def certified(
     left = math.fsum([*large.tolist(), -whole, *small.tolist()])
     # What two floats hold errs by less than 2**-100 of the terms; so many are added up.
     error = size * 2.0**-100 * (64 + depth**2) + abs(left) * 2.0**-52
+    # And what underflows is less; of many running sums eight may be left.
     error += (depth + 1) * len(large) * 2.0**-1060
     middle, most = squares + Fraction(whole) + Fraction(left), Fraction(error * _UP)
     try:

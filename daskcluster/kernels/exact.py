@@ -182,14 +182,21 @@ def quotients(limbs: Ints, counts: Ints, grid: Grid) -> Floats:
         pairs = zip(to_ints(limbs), each, strict=True)
         found = [float(scaled(total, grid.exponent) / count) for total, count in pairs]
         return np.array(found, dtype=np.float64).reshape(shape)
-    if len(limbs) == 1 and np.abs(limbs).max(initial=0) <= 2**53:
-        return shifted(limbs[0] / counts, grid.exponent)
+    if are_floats(limbs):
+        return shifted(limbs[0].astype(np.float64) / counts, grid.exponent)
     high, low = two_floats(limbs)
     n = counts.astype(np.float64)
     quotient = high / n
     product, error = two_product(quotient, np.broadcast_to(n, shape))
     remainder = ((high - product) - error) + low
     return shifted(quotient + remainder / n, grid.exponent)
+
+
+def are_floats(limbs: Ints) -> bool:
+    """Whether values are float64 as they are."""
+    if len(limbs) > 1:
+        return False
+    return bool(limbs.min(initial=0) >= -(2**53) and limbs.max(initial=0) <= 2**53)
 
 
 def rounded(limbs: Ints, grid: Grid) -> Floats:

@@ -122,20 +122,24 @@ class Assign:
     def drift(self) -> Drift:
         assert self.previous is not None
         lowest = compiled.lowest_lines if self._by_loops else lowest_lines
-        return Drift(self.previous, self.centers, self.frame, lowest)
+        known = None if self.nearest.repeats else self.nearest.moved
+        return Drift(self.previous, self.centers, self.frame, lowest, known)
 
     @cached_property
     def narrow(self) -> Narrow:
+        """Of distinct centres."""
         assert self.basis is not None
-        return Narrow(self.centers, self.frame, self.basis)
+        return Narrow(self.nearest.moved, self.frame, self.basis)
 
     @cached_property
     def _unprepared(self) -> list[str]:
-        """What all blocks need, the longest work last."""
-        parts = ["nearest.single"]
-        if self.basis is not None:
-            parts += ["narrow.coordinates", "narrow.apart"]
-        return [*parts, "drift.pairs" if self._keeps_pairs else "drift.losses"]
+        """What all blocks need; taken from the end, so that no two threads do the same."""
+        narrow = self.basis is not None and not self.nearest.repeats
+        apart, coordinates = (["narrow.apart"], ["narrow.coordinates"]) if narrow else ([], [])
+        begin = ["nearest.single", "nearest.moved"]
+        if self._keeps_pairs:
+            return [*coordinates, "drift.pairs", *apart, *begin, "drift.parting"]
+        return [*coordinates, *apart, "drift.losses", *begin, "drift.steps"]
 
     @np.errstate(over="ignore", invalid="ignore")
     def _prepare(self) -> None:

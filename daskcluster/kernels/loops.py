@@ -10,7 +10,7 @@ them run.
 import numba
 import numpy as np
 
-from daskcluster.kernels.vectors import first_bit, lesser, not_above_zero
+from daskcluster.kernels.vectors import first_bit, least_above_zero, lesser, not_above_zero
 from daskcluster.sizing import LANES
 
 SUMS = {"reassoc", "contract", "nsz"}
@@ -164,15 +164,6 @@ def narrow(
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)
-def dot(a, b):
-    """The product of two vectors of one type."""
-    total = b[0] * b.dtype.type(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@numba.njit(nogil=True, cache=True, fastmath=SUMS)
 def _dot(a, i, b, j):
     """The product of the i-th and the j-th row of two tables; a view of a row costs as much."""
     total = np.float32(0)
@@ -190,14 +181,6 @@ def _widen_row(pairs, i, gain, apart, label, reach, unknown):
         after = before + (loss - unit * (abs(before) + abs(loss)))
         # Never infinite: what is taken from infinity is no number.
         pairs[i, j] = lesser(after, unknown)
-        least = lesser(least, pairs[i, j])
-    return least
-
-
-@numba.njit(nogil=True, cache=True)
-def _least_gap(pairs, i):
-    least = np.float32(np.inf)
-    for j in range(pairs.shape[1]):
         least = lesser(least, pairs[i, j])
     return least
 
@@ -255,8 +238,8 @@ def narrow_pairs(
                 coordinates, centers, squares, outside, hidden, own, slack, pairs, i, label,
                 found, n_found + 1, unknown,
             )  # fmt: skip
+            gaps[i] = least_above_zero(pairs, i)
             if not length:
-                gaps[i] = _least_gap(pairs, i)
                 square = norm * norm + own + hidden * alone[label] + slack
                 square += unit * (norm * norm + abs(own))
                 radii[i] = min(radii[i], np.sqrt(max(square, np.float32(0))) * up)

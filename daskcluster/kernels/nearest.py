@@ -63,36 +63,36 @@ class Nearest:
     """
 
     def __init__(self, centers: Floats, frame: Frame) -> None:
-        first = {row.tobytes(): i for i, row in reversed(list(enumerate(centers + 0.0)))}
-        self.kept = np.array(sorted(first.values()), dtype=np.int32)
-        self.centers = np.ascontiguousarray(centers[self.kept])
+        self.kept = first_of_equals(centers)
         self.repeats = len(self.kept) < len(centers)
+        self.centers = np.ascontiguousarray(centers[self.kept] if self.repeats else centers)
         self.frame = frame
 
     @cached_property
-    def _moved(self) -> Moved:
+    def moved(self) -> Moved:
+        """The distinct centres in the frame."""
         return move(self.centers, self.frame)
 
     @property
     def _sizes(self) -> Moved:
         """The same, but for the weights."""
-        return self._moved
+        return self.moved
 
     @cached_property
     def single(self) -> Scores:
         """The centres in float32."""
-        return prepare(self._moved, np.float32)
+        return prepare(self.moved, np.float32)
 
     @cached_property
     def double(self) -> Scores:
         """And in float64."""
-        return prepare(self._moved, np.float64)
+        return prepare(self.moved, np.float64)
 
     def sparse(self, n_terms: int) -> Scores:
         """In float64, for sparse rows with up to so many elements."""
         size = 1 << n_terms.bit_length()
         if size not in self._sparse:
-            self._sparse[size] = prepare(self._moved, np.float64, size)
+            self._sparse[size] = prepare(self.moved, np.float64, size)
         return self._sparse[size]
 
     @cached_property
@@ -213,7 +213,7 @@ class Nearest:
 
     @property
     def _columns32(self) -> Singles:
-        return sparse_compiled.dense_columns_of(self._moved.weights)
+        return sparse_compiled.dense_columns_of(self.moved.weights)
 
     def _decide(self, rows: Rows) -> npt.NDArray[np.intp]:
         """Labels of rows that float32 could not decide: float64 first, then integers."""
@@ -267,6 +267,16 @@ class Nearest:
                 seen[key] = int(pick[exact.nearest(row.astype(np.float64), self.centers[pick])])
             labels.append(seen[key])
         return np.array(labels, dtype=np.intp)
+
+
+def first_of_equals(centers: Floats) -> npt.NDArray[np.int32]:
+    """Ascending places of the distinct centres; of those that are equal, of the first."""
+    positive = np.add(centers, 0.0, dtype=np.float64)  # zeros have one sign
+    # Sums of bits, whatever their order, are equal where centres are; seldom elsewhere.
+    if len(np.unique(positive.view(np.int64).sum(axis=1))) == len(centers):
+        return np.arange(len(centers), dtype=np.int32)
+    first = {row.tobytes(): i for i, row in reversed(list(enumerate(positive)))}
+    return np.array(sorted(first.values()), dtype=np.int32)
 
 
 def norm_errors(frame: Frame, n_features: int) -> tuple[np.float32, np.float32, np.float32]:

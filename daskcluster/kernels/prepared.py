@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.products import pack
-from daskcluster.kernels.scratch import scratch
+from daskcluster.kernels.scratch import aligned, scratch
+from daskcluster.sizing import LANES
 
 _FLOAT32_BITS = 22  # of a number of terms for which `gamma` is a small part
 _SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
@@ -60,6 +61,11 @@ class Scores:
         """The weights, in float32, as compiled products read them."""
         return pack(self.weights)
 
+    @cached_property
+    def padded(self) -> npt.NDArray[Any]:
+        """The squares, and room for a vector, which loops read and do not use."""
+        return np.append(self.squares, np.zeros(LANES, dtype=self.squares.dtype))
+
     def product(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """``rows . weights`` in a buffer of this thread."""
         out = scratch("product", (len(rows), len(self.weights)), self.weights.dtype)
@@ -73,7 +79,9 @@ class Moved:
     weights: Floats
     """Less the middle, shape (n_clusters, n_features)."""
     squares: Floats
-    """Squared norms, shape (n_clusters,)."""
+    """Squared norms of the centres, shape (n_clusters,)."""
+    own_squares: Floats
+    """And of the weights."""
     longest: float
     """Largest norm of the weights."""
     subtracted: float
@@ -85,6 +93,14 @@ class Moved:
     n_features: int
     """Of the centres, whatever part of them the weights are."""
 
+    @cached_property
+    def single(self) -> Singles:
+        """The weights in float32."""
+        single = aligned(self.weights.shape, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            single[:] = self.weights
+        return single
+
 
 @np.errstate(over="ignore", invalid="ignore")
 def move(centers: Floats, frame: Frame) -> Moved:
@@ -94,11 +110,11 @@ def move(centers: Floats, frame: Frame) -> Moved:
     away = float(np.sqrt(middle @ middle)) * _SAFETY
     squares = np.einsum("ij,ij->i", moved, moved)
     weights = np.subtract(moved, middle, out=moved)
-    longest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights).max()))
+    own_squares = np.einsum("ij,ij->i", weights, weights)
+    longest = float(np.sqrt(own_squares.max()))
     lift = float(squares.mean()) - float(middle @ middle)
-    return Moved(
-        weights, squares, longest, float(np.sqrt(squares.max())) + away, away, lift, len(middle)
-    )
+    subtracted = float(np.sqrt(squares.max())) + away
+    return Moved(weights, squares, own_squares, longest, subtracted, away, lift, len(middle))
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -107,7 +123,7 @@ def prepare(moved: Moved, dtype: Any, n_terms: int | None = None) -> Scores:
     terms = moved.n_features if n_terms is None else n_terms
     squares = moved.squares - moved.squares.mean()
     slope, offset, reach = _errors(moved, squares, dtype, terms)
-    weights = moved.weights.astype(dtype, copy=False)
+    weights = moved.single if dtype == np.float32 else moved.weights
     return Scores(weights, squares.astype(dtype), moved.lift, moved.away, slope, offset, reach)
 
 

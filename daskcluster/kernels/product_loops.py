@@ -16,6 +16,7 @@ from daskcluster.kernels.registers import (
     RUNS,
     copy_lanes,
     products,
+    stored_products,
     weighted_narrow,
     weighted_one,
     weighted_wide,
@@ -47,6 +48,19 @@ def all_products(tile, n, packed, start, stop, out):
         first = min(center, packed.shape[0] - CENTERS)
         for i in range(0, n, ROWS):
             products(tile, i, packed, first, start, stop, out, i)
+
+
+@numba.njit(nogil=True, cache=True)
+def products_of_stored(rows, at, packed, out):
+    """`all_products` of the rows ``at`` some places, `ROWS` of them at least, without a tile.
+
+    They are whole vectors wide.
+    """
+    for center in range(0, packed.shape[0], CENTERS):
+        first = min(center, packed.shape[0] - CENTERS)
+        for i in range(0, at.size, ROWS):
+            place = min(i, at.size - ROWS)
+            stored_products(rows, at, place, packed, first, packed.shape[1] // LANES, out)
 
 
 @numba.njit(nogil=True, cache=True)

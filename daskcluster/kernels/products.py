@@ -14,7 +14,7 @@ import numpy as np
 from daskcluster.errors import EngineError
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Singles
-from daskcluster.kernels.scratch import aligned, scratch
+from daskcluster.kernels.scratch import aligned, is_aligned, scratch
 from daskcluster.sizing import LANES
 
 _CENTERS = 5  # that loops take at once
@@ -24,7 +24,10 @@ _TILE_ROWS = 64  # they stay in cache until they are compared
 def pack(weights: Singles) -> Singles:
     """Centres (k, d) as the loops read them: whole vectors, and enough of them; zeros beyond."""
     k, d = weights.shape
-    packed = aligned((max(k, _CENTERS), _whole(d)), np.float32)
+    shape = (max(k, _CENTERS), _whole(d))
+    if weights.shape == shape and is_aligned(weights):
+        return weights
+    packed = aligned(shape, np.float32)
     packed[:] = 0
     packed[:k, :d] = weights
     return packed
@@ -35,10 +38,13 @@ def _whole(n_features: int) -> int:
 
 
 def tile_for(packed: Singles) -> tuple[Singles, Singles]:
-    """A tile for rows, zeros beyond their features, and one for their products with all centres."""
+    """A tile for rows, zeros beyond their features, and one for their products with all centres.
+
+    Beyond the products is room for a vector.
+    """
     tile = scratch("loop tile", (_TILE_ROWS, packed.shape[1]), np.float32)
     tile[:, -LANES:] = 0
-    return tile, scratch("loop products", (_TILE_ROWS, len(packed)), np.float32)
+    return tile, scratch("loop products", (_TILE_ROWS + LANES, len(packed)), np.float32)
 
 
 @cache

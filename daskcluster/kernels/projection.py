@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Labels
+from daskcluster.kernels.prepared import Moved
 from daskcluster.kernels.scratch import aligned, scratch
 from daskcluster.sizing import projection_tile_rows
 
@@ -120,20 +121,19 @@ class Narrow:
 
     Parameters
     ----------
-    centers : float64 ndarray of shape (n_clusters, n_features)
-        Distinct.
+    moved : Moved
+        Distinct centres.
     frame : Frame
     basis : Basis
     """
 
-    def __init__(self, centers: Floats, frame: Frame, basis: Basis) -> None:
-        self._frame, self._basis = frame, basis
-        self._middle = frame.middle_of(centers.shape[1])
-        self._centers = frame.rows64(centers) - self._middle
+    def __init__(self, moved: Moved, frame: Frame, basis: Basis) -> None:
+        self._moved, self._basis = moved, basis
+        self._middle = frame.middle_of(moved.n_features)
 
     @cached_property
     def _inside(self) -> Floats:
-        inside: Floats = self._centers @ self._basis.vectors.T.astype(np.float64)
+        inside: Floats = self._moved.weights @ self._basis.vectors.T.astype(np.float64)
         return inside
 
     @cached_property
@@ -149,33 +149,40 @@ class Narrow:
     @cached_property
     def squares(self) -> Singles:
         """Squared norms of the centres less the middle, shape (n_clusters,)."""
-        squares: Singles = np.einsum("ij,ij->i", self._centers, self._centers).astype(np.float32)
-        return squares
+        return self._moved.own_squares.astype(np.float32)
 
     @cached_property
-    def _outside(self) -> Floats:
-        """What of the centres lies outside the directions, shape (n_clusters, n_features)."""
-        outside: Floats = self._centers - self._inside @ self._basis.vectors.astype(np.float64)
-        return outside
+    @np.errstate(over="ignore", invalid="ignore")
+    def _outside(self) -> tuple[Floats, Floats]:
+        """Products of what of the centres lies outside the directions, and what they may lack.
+
+        ``(Q c) . (Q b) = c . b - 2 (B c) . (B b) + (B^T B c) . (B^T B b)``, and the last product is
+        the one before it but for the skew. float64 loses in proportion to the squares.
+        """
+        inside, weights = self._inside, self._moved.weights
+        products = weights @ weights.T
+        products -= inside @ inside.T
+        own = np.einsum("ij,ij->i", inside, inside)
+        p, d = self._basis.vectors.shape
+        lost = own * self._basis.skew + (d + 16) * p * 2.0**-50 * (self._moved.own_squares + own)
+        return products, lost
 
     @cached_property
     def alone(self) -> Singles:
         """Upper bounds on the norms of that, shape (n_clusters,)."""
-        squares = np.einsum("ij,ij->i", self._outside, self._outside)
-        norms: Singles = np.sqrt(squares).astype(np.float32) * _UP
-        return norms + np.float32(2.0**-60)
+        products, lost = self._outside
+        norms: Singles = np.sqrt(np.maximum(products.diagonal() + lost, 0)).astype(np.float32)
+        return norms * _UP + np.float32(2.0**-60)
 
     @cached_property
     def apart(self) -> Singles:
         """Upper bounds on ``||Q (c_j - c_b)||``, shape (n_clusters, n_clusters)."""
-        outside = self._outside.astype(np.float32)
-        products = outside @ outside.T
-        own = self.alone * self.alone
-        error = np.float32((outside.shape[1] + 16) * 2.0**-23)
-        products *= -2
-        products += own + own[:, np.newaxis]
-        products += error * np.square(self.alone + self.alone[:, np.newaxis])
-        bounds: Singles = np.sqrt(np.maximum(products, 0, out=products), out=products)
+        products, lost = self._outside
+        own = products.diagonal() + 2 * lost
+        squares = products * -2
+        squares += own
+        squares += own[:, np.newaxis]
+        bounds: Singles = np.sqrt(np.maximum(squares, 0, out=squares)).astype(np.float32)
         return bounds * _UP
 
     @cached_property

@@ -15,6 +15,7 @@ from daskcluster.sizing import LANES
 _SINGLE, _WHOLE = ir.FloatType(), ir.IntType(64)
 _LANES = ir.VectorType(_SINGLE, LANES)
 _WIDE = binding.get_host_cpu_features().get("avx512f", False)
+_STORED = (numba.uint8, numba.float32, numba.float64)
 # As many sums as the registers hold.
 ROWS = 4 if _WIDE else 1
 CENTERS = 5
@@ -27,7 +28,15 @@ def _array(context, builder, signature, arguments, i):
 
 
 def _load(builder, place):
-    return builder.load(builder.bitcast(place, _LANES.as_pointer()), align=4)
+    """`LANES` bytes or reals, as float32."""
+    kind = place.type.pointee
+    aligned = 4 if kind == _SINGLE else 1
+    lanes = ir.VectorType(kind, LANES)
+    numbers = builder.load(builder.bitcast(place, lanes.as_pointer()), align=aligned)
+    if isinstance(kind, ir.IntType):
+        numbers = builder.zext(numbers, ir.VectorType(ir.IntType(32), LANES))
+        return builder.sitofp(numbers, _LANES)
+    return builder.fptrunc(numbers, _LANES) if isinstance(kind, ir.DoubleType) else numbers
 
 
 def _store(builder, value, place):
@@ -88,19 +97,37 @@ def copy_lanes(typing, table, row, start, tile, tile_row):
             )
             for array, i in ((table, row), (tile, tile_row))
         )
-        kind = source.type.pointee
-        lanes = ir.VectorType(kind, LANES)
-        numbers = builder.load(builder.bitcast(source, lanes.as_pointer()), align=1)
-        if isinstance(kind, ir.IntType):
-            numbers = builder.zext(numbers, ir.VectorType(ir.IntType(32), LANES))
-            numbers = builder.sitofp(numbers, _LANES)
-        elif isinstance(kind, ir.DoubleType):
-            numbers = builder.fptrunc(numbers, _LANES)
-        _store(builder, numbers, target)
+        _store(builder, _load(builder, source), target)
         return context.get_dummy_value()
 
-    assert table.dtype in (numba.uint8, numba.float32, numba.float64)
+    assert table.dtype in _STORED
     return numba.void(table, numba.intp, numba.intp, tile, numba.intp), generate
+
+
+def _consecutive(builder, array, first, n):
+    """Where so many rows of an array begin, from one on."""
+    width = builder.extract_value(array.shape, 1)
+    each = (builder.add(first, ir.Constant(_WHOLE, i)) for i in range(n))
+    return [builder.gep(array.data, [builder.mul(i, width)]) for i in each]
+
+
+def _multiply(builder, rows, packed, center, start, stop, into):
+    """Of ``rows`` and `CENTERS` centres, ``into`` as many rows; all are where they begin."""
+    centers = _consecutive(builder, packed, center, CENTERS)
+
+    def terms(v):
+        at = builder.mul(v, ir.Constant(_WHOLE, LANES))
+        factors = [_load(builder, builder.gep(place, [at])) for place in centers]
+        for place in rows:
+            features = _load(builder, builder.gep(place, [at]))
+            yield from ((features, factor) for factor in factors)
+
+    sums = _accumulate(builder, start, stop, len(rows) * CENTERS, terms)
+    found = _lane_sums(builder, sums)
+    for row in into:
+        for c in range(CENTERS):
+            at = builder.add(center, ir.Constant(_WHOLE, c))
+            builder.store(next(found), builder.gep(row, [at]))
 
 
 @intrinsic
@@ -114,31 +141,37 @@ def products(typing, tile, row, packed, center, start, stop, out, out_row):
     def generate(context, builder, signature, arguments):
         _, row, _, center, start, stop, _, out_row = arguments
         tile, packed, out = (_array(context, builder, signature, arguments, i) for i in (0, 2, 6))
-
-        def places(array, first, n):
-            width = builder.extract_value(array.shape, 1)
-            each = (builder.add(first, ir.Constant(_WHOLE, i)) for i in range(n))
-            return [builder.gep(array.data, [builder.mul(i, width)]) for i in each]
-
-        rows, centers = places(tile, row, ROWS), places(packed, center, CENTERS)
-
-        def terms(v):
-            at = builder.mul(v, ir.Constant(_WHOLE, LANES))
-            factors = [_load(builder, builder.gep(place, [at])) for place in centers]
-            for place in rows:
-                features = _load(builder, builder.gep(place, [at]))
-                yield from ((features, factor) for factor in factors)
-
-        sums = _accumulate(builder, start, stop, ROWS * CENTERS, terms)
-        found = _lane_sums(builder, sums)
-        for into in places(out, out_row, ROWS):
-            for c in range(CENTERS):
-                at = builder.add(center, ir.Constant(_WHOLE, c))
-                builder.store(next(found), builder.gep(into, [at]))
+        rows, into = (_consecutive(builder, *one, ROWS) for one in ((tile, row), (out, out_row)))
+        _multiply(builder, rows, packed, center, start, stop, into)
         return context.get_dummy_value()
 
     place = numba.intp
     types = (tile, place, packed, place, place, place, out, place)
+    return numba.void(*types), generate
+
+
+@intrinsic
+def stored_products(typing, table, at, place, packed, center, stop, out):
+    """`products` of rows of bytes or reals as they are stored, which are whole vectors wide.
+
+    They are those ``at`` some places of a table, from the one at ``place`` on.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _, _, place, _, center, stop, _ = arguments
+        table, at, packed, out = (
+            _array(context, builder, signature, arguments, i) for i in (0, 1, 3, 6)
+        )
+        width, rows = builder.extract_value(table.shape, 1), []
+        for r in range(ROWS):
+            there = builder.gep(at.data, [builder.add(place, ir.Constant(_WHOLE, r))])
+            rows.append(builder.gep(table.data, [builder.mul(builder.load(there), width)]))
+        into = _consecutive(builder, out, place, ROWS)
+        _multiply(builder, rows, packed, center, ir.Constant(_WHOLE, 0), stop, into)
+        return context.get_dummy_value()
+
+    assert table.dtype in _STORED
+    types = (table, at, numba.intp, packed, numba.intp, numba.intp, out)
     return numba.void(*types), generate
 
 

@@ -9,12 +9,13 @@ numba's cache on disk looks at this file alone: after a change of what it import
 import numba
 import numpy as np
 
-from daskcluster.kernels.loops import SUMS, dot, minimum
-from daskcluster.kernels.product_loops import all_products, to_tile
-from daskcluster.kernels.vectors import fetch
+from daskcluster.kernels.loops import SUMS
+from daskcluster.kernels.product_loops import all_products, products_of_stored, to_tile
+from daskcluster.kernels.registers import ROWS
+from daskcluster.kernels.vectors import two_lowest
 from daskcluster.sizing import LANES
 
-_AHEAD = 4  # rows fetched before they are compared: they lie anywhere in memory
+_FEW = 20  # centres for which rows are converted again and again: more are worth a copy
 
 
 @numba.njit(nogil=True, cache=True)
@@ -29,46 +30,51 @@ def _two_lowest(scores):
     return place, first, after
 
 
+@numba.njit(nogil=True, cache=True, fastmath=SUMS)
+def _two_products(rows, i, weights, first, second):
+    """Of a row and two centres: it is converted once."""
+    one = other = weights.dtype.type(0)
+    for e in range(rows.shape[1]):
+        number = weights.dtype.type(rows[i, e])
+        one += number * weights[first, e]
+        other += number * weights[second, e]
+    return one, other
+
+
 @numba.njit(nogil=True, cache=True)
-def _two_best(row, weights, squares, found, scores):
+def _two_best(rows, i, weights, squares, found, scores):
     """The nearest of some centres, its score and the next; ``scores`` gets all of them."""
-    for e in range(found.size):
-        scores[e] = squares[found[e]] - squares.dtype.type(2) * dot(row, weights[found[e]])
+    for e in range(0, found.size, 2):
+        first, second = found[e], found[min(e + 1, found.size - 1)]
+        one, other = _two_products(rows, i, weights, first, second)
+        scores[min(e + 1, found.size - 1)] = squares[second] - squares.dtype.type(2) * other
+        scores[e] = squares[first] - squares.dtype.type(2) * one
     place, first, after = _two_lowest(scores[: found.size])
     return found[place] if place >= 0 else -1, first, after
 
 
 @numba.njit(nogil=True, cache=True)
-def _note_pairs(row, near, scores, label, best, margin, unknown):
-    """A row's gaps of the centres that it was compared with; returns the least of all."""
-    down = np.float32(1 - 2.0**-21)
+def _note_pairs(pairs, i, near, scores, label, best, margin, unknown):
+    """A row's gaps of the centres that it was compared with; returns the least of them."""
+    down, least = np.float32(1 - 2.0**-21), unknown
     for e in range(near.size):
-        row[near[e]] = ((scores[e] - best) - margin) * down
-    row[label] = unknown
-    return minimum(row)
-
-
-@numba.njit(nogil=True, cache=True)
-def _copy_row(table, row):
-    for e in range(row.size):
-        row[e] = table[e]
+        gap = ((scores[e] - best) - margin) * down
+        gap = gap if near[e] != label and gap < unknown else unknown
+        pairs[i, near[e]] = gap
+        least = min(least, gap)
+    return least
 
 
 @numba.njit(nogil=True, cache=True)
 def _products(rows, at, packed, tile, out):
     """Of the rows ``at`` some places and all centres."""
+    whole = rows.shape[1] == packed.shape[1] and at.size >= ROWS
+    if whole and (rows.itemsize == packed.itemsize or packed.shape[0] <= _FEW):
+        products_of_stored(rows, at, packed, out)
+        return
     for place in range(at.size):
-        _fetch_row(rows, at, place + _AHEAD)
         to_tile(rows, at[place], tile, place)
     all_products(tile, at.size, packed, 0, packed.shape[1] // LANES, out)
-
-
-@numba.njit(nogil=True, cache=True)
-def _fetch_row(rows, at, place):
-    if place < at.size:
-        coming = rows[at[place]]
-        for e in range(0, coming.size, 64 // rows.itemsize):
-            fetch(coming, e)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)
@@ -93,7 +99,7 @@ def norms_above(rows, middle, own, error, floor, norms):
 
 @numba.njit(nogil=True, cache=True)
 def _scores_of(products, squares, scores):
-    for j in range(squares.size):
+    for j in range(scores.size):
         scores[j] = squares[j] - np.float32(2) * products[j]
 
 
@@ -108,18 +114,19 @@ def _radius(norm, best, lift, margin):
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_tile(scored, squares, errors, labels, norms, gaps, radii, unsure):
+def _find_tile(
+    scored, squares, begin, n_centers, errors, labels, norms, gaps, radii, unsure
+):  # fmt: skip
     """`compare` for rows of which only the products with all centres of a model are known."""
     slope, offset, limit, away, lift = errors
-    scores, down = np.empty(squares.size, np.float32), np.float32(1 - 2.0**-21)
+    down = np.float32(1 - 2.0**-21)
     for i in range(labels.size):
-        _scores_of(scored[i], squares, scores)
-        label, best, second = _two_lowest(scores)
+        label, best, second = two_lowest(scored, i, begin, squares, begin, n_centers)
         reach = norms[i] + away
         margin = slope * reach + offset if reach < limit else np.float32(np.inf)
         gap = ((second - best) - margin) * down
         unsure[i] = not gap > 0
-        labels[i], gaps[i] = max(label, 0), np.float32(0) if unsure[i] else gap
+        labels[i], gaps[i] = label, np.float32(0) if unsure[i] else gap
         radii[i] = _radius(norms[i], best, lift, margin)
 
 
@@ -138,10 +145,9 @@ def find_all(
         _products(rows, at[run], packed, tile, scored)
         begin = 0
         for m in range(ends.size):
-            own = slice(begin, ends[m])
             five = (errors[m, 0], errors[m, 1], errors[m, 2], errors[m, 3], errors[m, 4])
             _find_tile(
-                scored[:, own], squares[own], five,
+                scored, squares, begin, ends[m] - begin, five,
                 labels[m, run], norms[run], gaps[m, run], radii[m, run], unsure[m, run],
             )  # fmt: skip
             begin = ends[m]
@@ -157,12 +163,12 @@ def compare(
 
     The rows ``at`` some places of a table are the rows ``places`` of the state. ``before`` gets
     the labels they had, ``unsure`` those that neither precision decides; returns how many. Double
-    precision is for tables whose rows are ``exact``. ``pairs`` may be empty.
+    precision is for tables whose rows are ``exact``. ``pairs`` may be empty; else ``gaps`` are
+    those of centres out of reach. Beyond ``squares`` and ``scored`` is room, as for `two_lowest`.
     """
     slope, offset, limit, away, lift = errors
     slope64, offset64, limit64, _, _ = errors64
-    down, k, d = np.float32(1 - 2.0**-21), squares.size, rows.shape[1]
-    row, wide = np.empty(d, np.float32), np.empty(d, np.float64)
+    down, k = np.float32(1 - 2.0**-21), all_centers.size
     scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
     begin = n_unsure = 0
     for place in range(at.size):
@@ -172,16 +178,15 @@ def compare(
             all_near = not lengths[run].any()
             if all_near:
                 _products(rows, at[run], packed, tile, scored)
-        i, table, length = places[place], rows[at[place]], lengths[place]
+        i, length = places[place], lengths[place]
         near = found[begin : begin + length] if length else all_centers
         begin += length
         if all_near:
-            _scores_of(scored[tiled], squares, scores)
-            label, best, second = _two_lowest(scores)
+            label, best, second = two_lowest(scored, tiled, 0, squares, 0, k)
+            if pairs.size:
+                _scores_of(scored[tiled], squares, scores)
         else:
-            _fetch_row(rows, at, place + _AHEAD)
-            _copy_row(table, row)
-            label, best, second = _two_best(row, weights, squares, near, scores)
+            label, best, second = _two_best(rows, at[place], weights, squares, near, scores)
         reach = norms[i] + away
         margin = slope * reach + offset if reach < limit else np.float32(np.inf)
         gap = ((second - best) - margin) * down
@@ -190,14 +195,16 @@ def compare(
         if not certain:
             gap, sure = np.float32(0), False
             if exact and reach < limit64:
-                _copy_row(table, wide)
-                label, first, after = _two_best(wide, weights64, squares64, near, scores64)
+                label, first, after = _two_best(
+                    rows, at[place], weights64, squares64, near, scores64
+                )
                 sure = after > first + (slope64 * reach + offset64)
             if not sure:
                 unsure[n_unsure] = place
                 n_unsure += 1
         if pairs.size and certain:
-            gap = _note_pairs(pairs[i], near, scores[: near.size], label, best, margin, unknown)
+            gap = _note_pairs(pairs, i, near, scores, label, best, margin, unknown)
+            gap = min(gap, gaps[i]) if length else gap
         elif pairs.size:
             pairs[i, :k] = -unknown
         elif length:

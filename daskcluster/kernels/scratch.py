@@ -32,3 +32,8 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     skip = -whole.ctypes.data % _LINE
     view: npt.NDArray[Any] = whole[skip : skip + size].view(dtype)
     return view.reshape(shape)
+
+
+def is_aligned(array: npt.NDArray[Any]) -> bool:
+    """Whether rows of an array lie one after the other, from the begin of a cache line on."""
+    return array.flags.c_contiguous and array.ctypes.data % _LINE == 0

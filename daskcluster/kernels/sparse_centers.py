@@ -66,7 +66,7 @@ class NearestSparse(Nearest):
         squares, d = sparse_nearest.squares(scaled), scaled.n_features
         longest = float(np.sqrt(squares.max()))
         none = np.empty((0, d))
-        return Moved(none, squares, longest, longest, 0.0, float(squares.mean()), d)
+        return Moved(none, squares, squares, longest, longest, 0.0, float(squares.mean()), d)
 
     def join(self, room: sparse_compiled.Room) -> None:
         """Use what was left in a room, or let it go: one holds enough for all blocks."""

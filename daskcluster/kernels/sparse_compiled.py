@@ -193,7 +193,9 @@ def own_terms(
         places, limbs[0], limbs[1], centers.data, centers.indices, centers.indptr, counts,
         centers.n_features, 2.0**grid.exponent, large, small, sizes,
     )  # fmt: skip
-    return large, small, float(sizes.sum()), len(centers.data) // loops.LANE_TERMS + len(counts)
+    depth = len(centers.data) // loops.LANE_TERMS + len(counts) + loops.FOLDS
+    left = slice(loops.FOLDED)
+    return large[left], small[left], float(sizes[left].sum()), depth
 
 
 def differences(new: SparseRows, old: SparseRows) -> Floats:

@@ -11,7 +11,14 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS, minimum
-from daskcluster.kernels.sum_loops import LANE_TERMS, add_terms, two_floats
+from daskcluster.kernels.sum_loops import (
+    FOLDED,  # noqa: F401 - for `sparse_compiled`
+    FOLDS,  # noqa: F401
+    LANE_TERMS,
+    add_terms,
+    fold,
+    two_floats,
+)
 from daskcluster.kernels.vectors import add_products, fetch, first_bit, fused
 from daskcluster.sizing import LANES, LIMB_BITS
 
@@ -254,6 +261,7 @@ def own_terms(
             stop = min(start + LANE_TERMS, indptr[j + 1])
             e = _gather(places, low_limbs, high_limbs, e, offset, indices[start:stop], lows, highs)
             add_terms(data[start:stop], n, scale, lows, highs, large, small, sizes)
+    fold(large, small, sizes)
 
 
 @numba.njit(nogil=True, cache=True)

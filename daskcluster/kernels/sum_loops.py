@@ -15,6 +15,8 @@ from daskcluster.sizing import LIMB_BITS
 
 _UNIT = 2.0**LIMB_BITS
 LANE_TERMS = 512  # running sums side by side, which LLVM adds up many at a time
+FOLDED = 8  # that are left of them
+FOLDS = (LANE_TERMS // FOLDED).bit_length() - 1
 
 
 @numba.njit(nogil=True, cache=True)
@@ -133,36 +135,61 @@ def two_floats(low_limb, high_limb):
     return two_sum(high, low)
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def _add_term(c, n, high, low, i, large, small, sizes):
+    """Add ``c (n c - 2 S)`` to running sums of two floats, and what it is made of to sizes."""
+    inner = n * c
+    lost = fused(n, c, -inner)
+    sizes[i] += abs(c) * (abs(inner) + 2 * abs(high))
+    inner, more = two_sum(inner, -2 * high)
+    lost += more - 2 * low
+    term = c * inner
+    rest = fused(c, inner, -term) + c * lost
+    large[i], more = two_sum(large[i], term)
+    small[i] += more + rest
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_terms_of_floats(centers, n, scale, sums, large, small, sizes):
+    """Add terms of sums that are float64 as they are."""
+    for i in range(centers.size):
+        _add_term(centers[i], n, np.float64(sums[i]) * scale, 0.0, i, large, small, sizes)
+
+
 @numba.njit(nogil=True, cache=True)
 def add_terms(centers, n, scale, lows, highs, large, small, sizes):
-    """Add ``c (n c - 2 S)`` to running sums of two floats, and what it is made of to sizes."""
+    """And of two limbs."""
     for i in range(centers.size):
-        c = centers[i]
         high, low = two_floats(lows[i], highs[i])
-        high, low = high * scale, low * scale
-        inner = n * c
-        lost = fused(n, c, -inner)
-        sizes[i] += abs(c) * (abs(inner) + 2 * abs(high))
-        inner, more = two_sum(inner, -2 * high)
-        lost += more - 2 * low
-        term = c * inner
-        rest = fused(c, inner, -term) + c * lost
-        large[i], more = two_sum(large[i], term)
-        small[i] += more + rest
+        _add_term(centers[i], n, high * scale, low * scale, i, large, small, sizes)
 
 
 @numba.njit(nogil=True, cache=True)
-def own_terms(sums, counts, centers, scale, large, small, sizes):
+def fold(large, small, sizes):
+    """Add running sums up in pairs, until `FOLDED` are left, which come first."""
+    width = large.size // 2
+    while width >= FOLDED:
+        for i in range(width):
+            large[i], more = two_sum(large[i], large[i + width])
+            small[i] += small[i + width] + more
+            sizes[i] += sizes[i + width]
+        width //= 2
+
+
+@numba.njit(nogil=True, cache=True)
+def own_terms(sums, floats, counts, centers, scale, large, small, sizes):
     """What `doubled.inertia` adds up, in running sums of two floats, and the terms' sizes.
 
-    Sums are limbs of shape (1 or 2, n_clusters, n_features).
+    Sums are limbs of shape (1 or 2, n_clusters, n_features), or all of them ``floats``.
     """
     highs = np.zeros(LANE_TERMS, np.int64)
     for j in range(counts.size):
         for start in range(0, centers.shape[1], LANE_TERMS):
             stop = min(start + LANE_TERMS, centers.shape[1])
-            high = sums[1, j, start:stop] if sums.shape[0] == 2 else highs
-            add_terms(
-                centers[j, start:stop], np.float64(counts[j]), scale,
-                sums[0, j, start:stop], high, large, small, sizes,
-            )  # fmt: skip
+            center, n, low = centers[j, start:stop], np.float64(counts[j]), sums[0, j, start:stop]
+            if floats:
+                _add_terms_of_floats(center, n, scale, low, large, small, sizes)
+            else:
+                high = sums[1, j, start:stop] if sums.shape[0] == 2 else highs
+                add_terms(center, n, scale, low, high, large, small, sizes)
+    fold(large, small, sizes)

@@ -2,6 +2,8 @@
 
 # ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, mypy sees none
 
+import math
+
 import numba
 from llvmlite import ir
 from numba.core import cgutils, errors, types
@@ -43,14 +45,117 @@ def not_above_zero(typing, table, row, start):
 
 
 @intrinsic
+def least_above_zero(typing, table, row):
+    """The least of the float32 of a row that are above 0; rows are whole vectors wide."""
+    lanes = ir.VectorType(ir.FloatType(), LANES)
+    infinite, zeros = (ir.Constant(lanes, [number] * LANES) for number in (math.inf, 0.0))
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        width = builder.extract_value(array.shape, 1)
+        begin = builder.mul(arguments[1], width)
+        least = cgutils.alloca_once_value(builder, infinite)
+        zero, step = (context.get_constant(numba.intp, m) for m in (0, LANES))
+        with cgutils.for_range_slice(builder, zero, width, step) as (j, _):
+            place = builder.gep(array.data, [builder.add(begin, j)])
+            numbers = builder.load(builder.bitcast(place, lanes.as_pointer()), align=4)
+            before = builder.load(least)
+            lower = builder.and_(
+                builder.fcmp_ordered(">", numbers, zeros),
+                builder.fcmp_ordered("<", numbers, before),
+            )
+            builder.store(builder.select(lower, numbers, before), least)
+        return _least_lane(builder, builder.load(least))
+
+    return numba.float32(table, numba.intp), generate
+
+
+@intrinsic
+def two_lowest(typing, table, row, column, squares, first, n):
+    """Of the scores ``squares[first + j] - 2 table[row, column + j]``, where j < n, the two lowest.
+
+    Returns the place j of the lowest, it, and the next; what is NaN counts as infinite. `LANES`
+    numbers beyond the last are read, and do not matter.
+    """
+    single, whole = ir.FloatType(), ir.IntType(64)
+    lanes, places = ir.VectorType(single, LANES), ir.VectorType(ir.IntType(32), LANES)
+    infinite = ir.Constant(lanes, [math.inf] * LANES)
+    numbered = ir.Constant(places, list(range(LANES)))
+
+    def generate(context, builder, signature, arguments):
+        products, norms = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 3)
+        )
+        _, row, column, _, first, n = arguments
+        begin = builder.add(builder.mul(row, builder.extract_value(products.shape, 1)), column)
+        best, after = (cgutils.alloca_once_value(builder, infinite) for _ in range(2))
+        place = cgutils.alloca_once_value(builder, ir.Constant(places, [0] * LANES))
+
+        def load(array, at):
+            address = builder.bitcast(builder.gep(array.data, [at]), lanes.as_pointer())
+            return builder.load(address, align=4)
+
+        zero, step = (context.get_constant(numba.intp, m) for m in (0, LANES))
+        with cgutils.for_range_slice(builder, zero, n, step) as (j, _):
+            product = load(products, builder.add(begin, j))
+            score = builder.fsub(load(norms, builder.add(first, j)), builder.fadd(product, product))
+            own = builder.add(_spread(builder, builder.trunc(j, ir.IntType(32))), numbered)
+            there = builder.icmp_signed(
+                "<", own, _spread(builder, builder.trunc(n, ir.IntType(32)))
+            )
+            score = builder.select(there, score, infinite)
+            lowest, next_lowest = builder.load(best), builder.load(after)
+            lower = builder.fcmp_ordered("<", score, lowest)
+            between = builder.select(
+                builder.fcmp_ordered("<", score, next_lowest), score, next_lowest
+            )
+            builder.store(builder.select(lower, lowest, between), after)
+            builder.store(builder.select(lower, score, lowest), best)
+            builder.store(builder.select(lower, own, builder.load(place)), place)
+        lowest = builder.load(best)
+        least = _least_lane(builder, lowest)
+        same = builder.fcmp_ordered("==", lowest, _spread(builder, least))
+        lane = _first_bit(builder, builder.zext(builder.bitcast(same, ir.IntType(LANES)), whole))
+        lane = builder.trunc(lane, ir.IntType(32))
+        mine = builder.icmp_signed("==", numbered, _spread(builder, lane))
+        second = _least_lane(builder, builder.select(mine, builder.load(after), lowest))
+        found = builder.sext(builder.extract_element(builder.load(place), lane), whole)
+        return context.make_tuple(builder, signature.return_type, [found, least, second])
+
+    kinds = table, numba.intp, numba.intp, squares, numba.intp, numba.intp
+    return types.Tuple((numba.intp, numba.float32, numba.float32))(*kinds), generate
+
+
+def _spread(builder, number):
+    """A number in all lanes."""
+    index = ir.IntType(32)
+    empty = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
+    one = builder.insert_element(empty, number, ir.Constant(index, 0))
+    nowhere = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
+    return builder.shuffle_vector(one, empty, nowhere)
+
+
+def _least_lane(builder, vector):
+    """The least of its lanes, none of them NaN."""
+    name = f"llvm.vector.reduce.fmin.v{LANES}f32"
+    kind = ir.FunctionType(ir.FloatType(), [vector.type])
+    least = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(least, [vector], fastmath=("nnan",))
+
+
+def _first_bit(builder, number):
+    whole = ir.IntType(64)
+    kind = ir.FunctionType(whole, [whole, ir.IntType(1)])
+    count = builder.module.declare_intrinsic("llvm.cttz", [whole], kind)
+    return builder.call(count, [number, ir.Constant(ir.IntType(1), 1)])
+
+
+@intrinsic
 def first_bit(typing, bits):
     """The place of the lowest bit that is set in a number that is not 0."""
 
     def generate(context, builder, signature, arguments):
-        whole = ir.IntType(64)
-        kind = ir.FunctionType(whole, [whole, ir.IntType(1)])
-        count = builder.module.declare_intrinsic("llvm.cttz", [whole], kind)
-        return builder.call(count, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+        return _first_bit(builder, arguments[0])
 
     return numba.int64(numba.uint64), generate
 
