@@ -212,7 +212,7 @@ def _advance(
     inertia = call(_inertia, scale, run.total, centers, loops)
     new, n_empty = yield from _next_centers(scale, centers, run.total)
     new = _unit(new) if unit else new
-    shift = _squared_shift(new, centers, scale)
+    shift, repeated = _shift(new, centers, scale)
     entry = {
         "iteration": len(run.history) + 1,
         "inertia": inertia(),
@@ -222,7 +222,7 @@ def _advance(
         "passes": session.passes,
     }
     run.history.append(entry)
-    run.repeated = _same(new, centers)
+    run.repeated = repeated
     run.converged = run.repeated or (tol > 0 and shift <= tol * scale.mean_variance)
     run.previous, run.centers = centers, new
 
@@ -257,10 +257,6 @@ def _unit(centers: Any) -> Any:
     return centers.with_data(data)
 
 
-def _same(new: Any, old: Any) -> bool:
-    return same(new, old) if is_sparse(new) else bool(np.array_equal(new, old))
-
-
 def _sparse(centers: Any) -> SparseRows | None:
     assert centers is None or is_sparse(centers)
     return centers
@@ -270,12 +266,19 @@ def _dense(centers: Any) -> Floats | None:
     return None if centers is None else dense_centers(centers)
 
 
-def _squared_shift(new: Any, old: Any, scale: Scale) -> float:
-    """Sum of squared shifts in units of ``4**exponent``: those of tiny reals would vanish."""
+def _shift(new: Any, old: Any, scale: Scale) -> tuple[float, bool]:
+    """Sum of squared shifts in units of ``4**exponent``, and whether there are none.
+
+    In such units those of tiny reals do not vanish.
+    """
     if is_sparse(new):
-        return squared_shift(new, old, scale.moments.exponent)
+        return squared_shift(new, old, scale.moments.exponent), same(new, old)
     with np.errstate(over="ignore"):
-        return float(np.square(exact.shifted(new - old, -scale.moments.exponent)).sum())
+        moves = new - old  # 0 where, and only where, both are equal
+        repeated = not moves.any()
+        if scale.moments.exponent:
+            moves = exact.shifted(moves, -scale.moments.exponent)
+        return float(np.square(moves, out=moves).sum()), repeated
 
 
 def _inertia(scale: Scale, total: Any, centers: Any, loops: bool) -> float:

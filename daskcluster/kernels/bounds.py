@@ -11,7 +11,6 @@ distances, where what moves all centres alike, or moves them apart, costs nothin
 A row keeps its label while its gap stays above 0. All roundings are towards less gap.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,8 +25,8 @@ from daskcluster.sizing import pairs_width
 _BINS = 32
 _REACH = 3.0  # the bins of distances end at so many times the longest centre
 _ROWS = 256  # centres whose losses are computed together: n_clusters wide, never squared
-_UP = np.float32(1 + 2.0**-20)
-_TINY = np.float32(2.0**-60)  # more than what underflows amounts to
+UP = np.float32(1 + 2.0**-20)
+TINY = np.float32(2.0**-60)  # more than what underflows amounts to
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,6 @@ class Drift:
     ----------
     before, after : float64 ndarray of shape (n_clusters, n_features)
     frame : Frame
-    lowest : callable, default=lowest_lines
-        Does what `lowest_lines` does.
     moved : Moved, optional
         ``after`` in the frame, where that is known already.
     """
@@ -88,11 +85,10 @@ class Drift:
         before: Floats,
         after: Floats,
         frame: Frame,
-        lowest: Callable[[Singles, Singles, Singles], Singles] = lowest_lines,
         moved: Moved | None = None,
     ) -> None:
         self._before, self._after, self._frame = before, after, frame
-        self._lowest, self._known = lowest, moved
+        self._known = moved
 
     @np.errstate(over="ignore", invalid="ignore")
     def widen(self, labels: Labels, gaps: Singles, radii: Singles) -> tuple[Singles, Singles]:
@@ -100,7 +96,7 @@ class Drift:
         losses = self.losses.at(labels, radii)
         widened = gaps + losses
         widened -= np.float32(2.0**-22) * (np.abs(gaps) + np.abs(losses))
-        return widened, (radii + self.steps[labels]) * _UP
+        return widened, (radii + self.steps[labels]) * UP
 
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")
@@ -109,19 +105,22 @@ class Drift:
         moves, exponent = self._after - self._before, self._frame.exponent
         moves = np.ldexp(moves, -exponent, out=moves) if exponent else moves
         steps: Singles = np.sqrt(np.einsum("ij,ij->i", moves, moves)).astype(np.float32)
-        return moves.astype(np.float32), steps * _UP + _TINY
+        return moves.astype(np.float32), steps * UP + TINY
 
     @property
     def steps(self) -> Singles:
         """Upper bounds on how far each centre has moved."""
         return self._moves[1]
 
+    def _lowest(self, gain: Singles, slope: Singles, places: Singles) -> Singles:
+        return lowest_lines(gain, slope, places)
+
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")
     def _sizes(self) -> tuple[Singles, Singles, np.float32]:
         """The centres less the middle, their lengths, and what differences may have lost."""
         moved = move(self._after, self._frame) if self._known is None else self._known
-        lengths = np.sqrt(moved.own_squares).astype(np.float32) * _UP + _TINY
+        lengths = np.sqrt(moved.own_squares).astype(np.float32) * UP + TINY
         # Differences err in proportion to what was subtracted.
         return moved.single, lengths, np.float32(2.0**-50 * moved.subtracted)
 
@@ -167,7 +166,7 @@ class Drift:
         parting: Singles = moves[run] @ moves.T
         parting *= -2
         parting += steps * steps + here * here
-        parting += _error(moves) * (here + steps) ** 2
+        parting += product_error(moves) * (here + steps) ** 2
         return np.maximum(parting, 0, out=parting)
 
     def _lines(self, run: slice, parting: Singles) -> tuple[Singles, Singles]:
@@ -182,15 +181,15 @@ class Drift:
         np.subtract(own, gain, out=gain)
         gain *= 2
         gain -= parting
-        gain -= (_error(moves) * (lengths[run, np.newaxis] + lengths) + 4 * lost) * steps
-        gain -= np.float32(2.0**-20) * np.abs(gain) + _TINY
-        apart = np.sqrt(parting) * _UP + _TINY
+        gain -= (product_error(moves) * (lengths[run, np.newaxis] + lengths) + 4 * lost) * steps
+        gain -= np.float32(2.0**-20) * np.abs(gain) + TINY
+        apart = np.sqrt(parting) * UP + TINY
         itself = np.arange(run.start, run.stop)
         gain[itself - run.start, itself] = np.inf
         apart[itself - run.start, itself] = 0
         return gain, apart
 
 
-def _error(moves: Singles) -> np.float32:
+def product_error(moves: Singles) -> np.float32:
     """What products with moves lose, in proportion to their factors' lengths."""
     return np.float32((moves.shape[1] + 16) * 2.0**-23)

@@ -20,17 +20,19 @@ from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
 from daskcluster.kernels.products import pack, tile_for
 from daskcluster.kernels.projection import Narrow, Sketch
-from daskcluster.kernels.scratch import scratch
+from daskcluster.kernels.scratch import aligned, scratch
 from daskcluster.sizing import LANES
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
 # With more centres in reach a product with all of them is faster.
 _MOST_IN_REACH = 0.5
-# So few that to compare a row with each of them is faster than to gather rows for a product.
-FEW = 32
+# So few that loops over all of them are faster than products by BLAS.
+FEW = 256
 # With more of its own a model gains nothing from those of others.
 MOST_STACKED = 256
+# Of so many features products are sums of few enough terms one after the other.
+_PROJECTED = 2048
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
 _ROOM = np.zeros(LANES, dtype=np.float32)
 _NO_PAIRS = np.empty((0, 0), dtype=np.float32)
@@ -248,6 +250,19 @@ def find_all(models: list[Nearest], rows: Rows, norms: Singles | None) -> list[F
     for model, own, left in zip(models, labels, unsure, strict=True):
         own[left] = model.decide(rows[left])
     return [Found(labels[m], norms, gaps[m], radii[m]) for m in range(len(models))]
+
+
+def can_project(rows: Rows, frame: Frame) -> bool:
+    """Whether `products_of` can."""
+    return is_plain(rows, frame) and rows.shape[1] <= _PROJECTED
+
+
+def products_of(rows: Rows, frame: Frame, vectors: Singles) -> Singles:
+    """`projection.products_of`."""
+    packed = pack(vectors)
+    out = aligned((len(rows) + LANES, len(packed)), np.float32)
+    _row_loops().products_of(rows, packed, tile_for(packed)[0], out)
+    return np.ascontiguousarray(out[: len(rows), : len(vectors)])
 
 
 def _norms_above(rows: Rows, frame: Frame) -> Singles:

@@ -6,12 +6,13 @@ from operator import attrgetter
 
 import numpy as np
 
-from daskcluster.kernels import compiled, compiled_sums, compiling, exact
+from daskcluster.kernels import compiled, compiled_centers, compiled_sums, compiling, exact
 from daskcluster.kernels.batch import Batch, Indices
-from daskcluster.kernels.bounds import Drift, lowest_lines
+from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
-from daskcluster.kernels.projection import Basis, Narrow, Sketch, sketch_of
+from daskcluster.kernels.prepared import move
+from daskcluster.kernels.projection import Basis, Narrow, Sketch, products_of, sketch_of
 from daskcluster.kernels.scratch import aligned
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_sums import add_by_cluster
@@ -111,7 +112,8 @@ class Assign:
 
     @cached_property
     def nearest(self) -> Nearest:
-        return Nearest(self.centers, self.frame)
+        loops = self._by_loops and compiled_centers.can_move(self.frame)
+        return Nearest(self.centers, self.frame, compiled_centers.move if loops else move)
 
     @cached_property
     def nearest_before(self) -> Nearest:
@@ -121,15 +123,17 @@ class Assign:
     @cached_property
     def drift(self) -> Drift:
         assert self.previous is not None
-        lowest = compiled.lowest_lines if self._by_loops else lowest_lines
         known = None if self.nearest.repeats else self.nearest.moved
-        return Drift(self.previous, self.centers, self.frame, lowest, known)
+        loops = self._by_loops and compiled_centers.can_drift(self.frame)
+        kind = compiled_centers.CompiledDrift if loops else Drift
+        return kind(self.previous, self.centers, self.frame, known)
 
     @cached_property
     def narrow(self) -> Narrow:
         """Of distinct centres."""
         assert self.basis is not None
-        return Narrow(self.nearest.moved, self.frame, self.basis)
+        kind = compiled_centers.CompiledNarrow if self._by_loops else Narrow
+        return kind(self.nearest.moved, self.frame, self.basis)
 
     @cached_property
     def _unprepared(self) -> list[str]:
@@ -261,7 +265,9 @@ class Assign:
         partial = self._moved(batch, before, found.labels, None)
         sketch = None if state is None else state.sketch
         if sketch is None and self.basis is not None:
-            sketch = sketch_of(rows, found.norms, self.frame, self.basis)
+            loops = self._by_loops and compiled.can_project(rows, self.frame)
+            products = compiled.products_of if loops else products_of
+            sketch = sketch_of(rows, found.norms, self.frame, self.basis, products)
         return partial, HardState(
             self.iteration, found.labels, found.norms, found.gaps, found.radii, sketch, pairs
         )

@@ -12,6 +12,7 @@ Errors of a product of length d follow Higham, *Accuracy and Stability of Numeri
 section 3.1: ``gamma_d = d u / (1 - d u)`` for any order of summation, with or without FMA.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -60,18 +61,22 @@ class Nearest:
     ----------
     centers : float64 ndarray of shape (n_clusters, n_features)
     frame : Frame
+    mover : callable, default=move
+        Does what `prepared.move` does.
     """
 
-    def __init__(self, centers: Floats, frame: Frame) -> None:
+    def __init__(
+        self, centers: Floats, frame: Frame, mover: Callable[[Floats, Frame], Moved] = move
+    ) -> None:
         self.kept = first_of_equals(centers)
         self.repeats = len(self.kept) < len(centers)
         self.centers = np.ascontiguousarray(centers[self.kept] if self.repeats else centers)
-        self.frame = frame
+        self.frame, self._mover = frame, mover
 
     @cached_property
     def moved(self) -> Moved:
         """The distinct centres in the frame."""
-        return move(self.centers, self.frame)
+        return self._mover(self.centers, self.frame)
 
     @property
     def _sizes(self) -> Moved:

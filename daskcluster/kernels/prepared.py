@@ -92,14 +92,8 @@ class Moved:
     """Mean of the squares less the middle's."""
     n_features: int
     """Of the centres, whatever part of them the weights are."""
-
-    @cached_property
-    def single(self) -> Singles:
-        """The weights in float32."""
-        single = aligned(self.weights.shape, np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            single[:] = self.weights
-        return single
+    single: Singles
+    """The weights in float32."""
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -107,14 +101,24 @@ def move(centers: Floats, frame: Frame) -> Moved:
     """What overflows here becomes infinite or NaN, and leaves every row to exact arithmetic."""
     moved = frame.rows64(centers)
     middle = frame.middle_of(centers.shape[1])
-    away = float(np.sqrt(middle @ middle)) * _SAFETY
     squares = np.einsum("ij,ij->i", moved, moved)
     weights = np.subtract(moved, middle, out=moved)
-    own_squares = np.einsum("ij,ij->i", weights, weights)
+    single = aligned(weights.shape, np.float32)
+    single[:] = weights
+    return moved_of(weights, single, squares, np.einsum("ij,ij->i", weights, weights), middle)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def moved_of(
+    weights: Floats, single: Singles, squares: Floats, own_squares: Floats, middle: Floats
+) -> Moved:
+    """With what follows from the squares."""
+    away = float(np.sqrt(middle @ middle)) * _SAFETY
     longest = float(np.sqrt(own_squares.max()))
-    lift = float(squares.mean()) - float(middle @ middle)
     subtracted = float(np.sqrt(squares.max())) + away
-    return Moved(weights, squares, own_squares, longest, subtracted, away, lift, len(middle))
+    lift = float(squares.mean()) - float(middle @ middle)
+    n_features = len(middle)
+    return Moved(weights, squares, own_squares, longest, subtracted, away, lift, n_features, single)
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -9,6 +9,7 @@ those of Hwang and Ahn, "Convergent bounds on the Euclidean distance", NIPS 2011
 those of a sample, and whatever they are, the bounds hold.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.kernels.bounds import TINY, UP
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.prepared import Moved
@@ -25,7 +27,6 @@ from daskcluster.sizing import projection_tile_rows
 _SEGMENT = 128  # shorter sums err less
 _ROUNDS = 3
 _SAFETY = 1.01
-_UP = np.float32(1 + 2.0**-20)
 _REACH = 2.0**60  # products of numbers below it are far from infinity
 
 
@@ -39,6 +40,11 @@ class Basis:
     """How far from orthonormal: at least the norm of ``B B^T - I``."""
     share: float
     """Of the sample's squared distances from the middle that lies in them."""
+
+    @cached_property
+    def doubles(self) -> Floats:
+        """The vectors in float64."""
+        return self.vectors.astype(np.float64)
 
 
 def basis_of(rows: Rows, frame: Frame, n_directions: int) -> Basis:
@@ -73,27 +79,42 @@ class Sketch:
         return self.coordinates.nbytes + self.rests.nbytes
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def sketch_of(rows: Rows, norms: Singles, frame: Frame, basis: Basis) -> Sketch:
-    """Project rows (n, n_features) with norms as in `nearest.Found`."""
+def products_of(rows: Rows, frame: Frame, vectors: Singles) -> Singles:
+    """Of rows in the frame and directions, shape (n, n_directions)."""
     n, d = rows.shape
-    vectors = basis.vectors
-    middle = frame.middle_of(d)
     found = aligned((n, len(vectors)), np.float32)
-    origin = (vectors.astype(np.float64) @ middle).astype(np.float32)
     size = projection_tile_rows(d)
     for start in range(0, n, size):
         run = slice(start, min(start + size, n))
         tile = frame.rows32(rows[run], scratch("tile", rows[run].shape, np.float32))
-        found[run] = -origin
+        found[run] = 0
         for low in range(0, d, _SEGMENT):
             part = slice(low, low + _SEGMENT)
             found[run] += tile[:, part] @ vectors[:, part].T
+    return found
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def sketch_of(
+    rows: Rows,
+    norms: Singles,
+    frame: Frame,
+    basis: Basis,
+    products: Callable[[Rows, Frame, Singles], Singles] = products_of,
+) -> Sketch:
+    """Project rows (n, n_features) with norms as in `nearest.Found`.
+
+    ``products`` does what `products_of` does, in sums of no more terms one after the other.
+    """
+    vectors, middle = basis.vectors, frame.middle_of(rows.shape[1])
+    found = products(rows, frame, vectors)
+    found -= (basis.doubles @ middle).astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", found, found)) * np.float32(1 - 2.0**-18)
-    lengths -= np.float32(_coordinate_error(d, len(vectors))) * (norms + 2 * _length(middle))
+    error = _coordinate_error(rows.shape[1], len(vectors))
+    lengths -= np.float32(error) * (norms + 2 * _length(middle))
     inside = np.square(np.maximum(lengths, 0)) * np.float32(1 - basis.skew)
-    rests = np.maximum(norms * norms * _UP - inside, 0)
-    return Sketch(found, np.sqrt(rests) * _UP + np.float32(2.0**-60))
+    rests = np.maximum(norms * norms * UP - inside, 0)
+    return Sketch(found, np.sqrt(rests) * UP + TINY)
 
 
 def _length(vector: Floats) -> np.float32:
@@ -133,7 +154,7 @@ class Narrow:
 
     @cached_property
     def _inside(self) -> Floats:
-        inside: Floats = self._moved.weights @ self._basis.vectors.T.astype(np.float64)
+        inside: Floats = self._moved.weights @ self._basis.doubles.T
         return inside
 
     @cached_property
@@ -151,39 +172,42 @@ class Narrow:
         """Squared norms of the centres less the middle, shape (n_clusters,)."""
         return self._moved.own_squares.astype(np.float32)
 
+    @property
+    def alone(self) -> Singles:
+        """Upper bounds on the norms of what lies outside the directions, shape (n_clusters,)."""
+        return self._norms[0]
+
+    @property
+    def apart(self) -> Singles:
+        """Upper bounds on ``||Q (c_j - c_b)||``, shape (n_clusters, n_clusters)."""
+        return self._norms[1]
+
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")
-    def _outside(self) -> tuple[Floats, Floats]:
-        """Products of what of the centres lies outside the directions, and what they may lack.
+    def _norms(self) -> tuple[Singles, Singles]:
+        """From ``(Q c) . (Q b) = c . b - 2 (B c) . (B b) + (B^T B c) . (B^T B b)``.
 
-        ``(Q c) . (Q b) = c . b - 2 (B c) . (B b) + (B^T B c) . (B^T B b)``, and the last product is
-        the one before it but for the skew. float64 loses in proportion to the squares.
+        The last product is the one before it but for the skew, and float64 loses in proportion to
+        the squares.
         """
         inside, weights = self._inside, self._moved.weights
         products = weights @ weights.T
         products -= inside @ inside.T
         own = np.einsum("ij,ij->i", inside, inside)
-        p, d = self._basis.vectors.shape
-        lost = own * self._basis.skew + (d + 16) * p * 2.0**-50 * (self._moved.own_squares + own)
-        return products, lost
-
-    @cached_property
-    def alone(self) -> Singles:
-        """Upper bounds on the norms of that, shape (n_clusters,)."""
-        products, lost = self._outside
-        norms: Singles = np.sqrt(np.maximum(products.diagonal() + lost, 0)).astype(np.float32)
-        return norms * _UP + np.float32(2.0**-60)
-
-    @cached_property
-    def apart(self) -> Singles:
-        """Upper bounds on ``||Q (c_j - c_b)||``, shape (n_clusters, n_clusters)."""
-        products, lost = self._outside
+        lost = own * self._basis.skew + self._relative * (self._moved.own_squares + own)
+        alone = np.sqrt(np.maximum(products.diagonal() + lost, 0)).astype(np.float32)
         own = products.diagonal() + 2 * lost
-        squares = products * -2
-        squares += own
-        squares += own[:, np.newaxis]
-        bounds: Singles = np.sqrt(np.maximum(squares, 0, out=squares)).astype(np.float32)
-        return bounds * _UP
+        products *= -2
+        products += own
+        products += own[:, np.newaxis]
+        apart = np.sqrt(np.maximum(products, 0, out=products)).astype(np.float32)
+        return alone * UP + TINY, apart * UP
+
+    @property
+    def _relative(self) -> float:
+        """What products of centres, or of their coordinates, lose in proportion to squares."""
+        p, d = self._basis.vectors.shape
+        return float((d + 16) * p) * 2.0**-50
 
     @cached_property
     def errors(self) -> tuple[np.float32, ...]:
@@ -255,4 +279,4 @@ class Narrow:
         found.gaps[run] = (least - slack) * np.float32(1 - 2.0**-20)
         squares = norms * norms + best + 2 * rests * self.alone[labels] + slack
         squares += np.float32(2.0**-20) * (norms * norms + np.abs(best))
-        found.radii[run] = np.sqrt(np.maximum(squares, 0)) * _UP
+        found.radii[run] = np.sqrt(np.maximum(squares, 0)) * UP

@@ -77,6 +77,15 @@ def _products(rows, at, packed, tile, out):
     all_products(tile, at.size, packed, 0, packed.shape[1] // LANES, out)
 
 
+@numba.njit(nogil=True, cache=True)
+def products_of(rows, packed, tile, out):
+    """Of all rows and centres, into ``out``, which has `ROWS` rows more."""
+    at = np.arange(rows.shape[0])
+    for start in range(0, at.size, tile.shape[0]):
+        run = slice(start, min(start + tile.shape[0], at.size))
+        _products(rows, at[run], packed, tile, out[run])
+
+
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)
 def _norm_parts(row, middle):
     square = along = np.float32(0)
@@ -206,7 +215,8 @@ def compare(
             gap = _note_pairs(pairs, i, near, scores, label, best, margin, unknown)
             gap = min(gap, gaps[i]) if length else gap
         elif pairs.size:
-            pairs[i, :k] = -unknown
+            for j in near:
+                pairs[i, j] = -unknown
         elif length:
             gap = min(gap, leasts[place])
         labels[i], gaps[i] = max(label, 0), gap

@@ -50,7 +50,7 @@ class NearestSparse(Nearest):
         return self.room.columns_of(self._distinct, self.frame.exponent, self)
 
     @cached_property
-    def _moved(self) -> Moved:
+    def moved(self) -> Moved:
         return self._with_weights(self._columns.T)
 
     def _with_weights(self, centers: Floats) -> Moved:
@@ -65,8 +65,9 @@ class NearestSparse(Nearest):
         scaled = sparse_nearest.scaled(self._distinct, self.frame)
         squares, d = sparse_nearest.squares(scaled), scaled.n_features
         longest = float(np.sqrt(squares.max()))
-        none = np.empty((0, d))
-        return Moved(none, squares, squares, longest, longest, 0.0, float(squares.mean()), d)
+        none, lift = np.empty((0, d)), float(squares.mean())
+        single = none.astype(np.float32)
+        return Moved(none, squares, squares, longest, longest, 0.0, lift, d, single)
 
     def join(self, room: sparse_compiled.Room) -> None:
         """Use what was left in a room, or let it go: one holds enough for all blocks."""

@@ -1,0 +1,80 @@
+"""Loops over centres for `compiled_centers`; beside `loops`, and like it.
+
+numba's cache on disk looks at this file alone: after a change of what it imports, delete
+``__pycache__``.
+"""
+
+# ruff: noqa: ANN001, ANN201 - numba infers the types, mypy sees none
+
+import numba
+import numpy as np
+
+from daskcluster.kernels.loops import SUMS
+
+
+@numba.njit(nogil=True, cache=True, fastmath=SUMS)
+def move(centers, middle, weights, single, squares, own_squares):
+    """`prepared.move` in place: centres less a middle, in both precisions, and squared norms."""
+    for j in range(squares.size):
+        square = own = 0.0
+        for e in range(middle.size):
+            center = centers[j, e]
+            weight = center - middle[e]
+            weights[j, e], single[j, e] = weight, weight
+            square += center * center
+            own += weight * weight
+        squares[j], own_squares[j] = square, own
+
+
+@numba.njit(nogil=True, cache=True, fastmath=SUMS)
+def moves(before, after, unit, up, tiny, moved, steps):
+    """How centres have moved, in a unit, and upper bounds on how far."""
+    for j in range(steps.size):
+        square = 0.0
+        for e in range(moved.shape[1]):
+            difference = (after[j, e] - before[j, e]) * unit
+            moved[j, e] = difference
+            square += difference * difference
+        steps[j] = np.float32(np.sqrt(square)) * up + tiny
+
+
+@numba.njit(nogil=True, cache=True)
+def lines(first, crossed, moved, own, lengths, steps, error, lost, up, tiny, gain, apart):
+    """`Drift`'s lines, from products of the centres with all moves and of moves with moves.
+
+    The rows are those of the centres from ``first`` on; a centre and itself are left alone.
+    """
+    unit, two = np.float32(2.0**-20), np.float32(2)
+    for i in range(crossed.shape[0]):
+        a = first + i
+        for j in range(crossed.shape[1]):
+            square = steps[a] * steps[a] + steps[j] * steps[j] - two * moved[i, j]
+            square += error * (steps[a] + steps[j]) ** 2
+            # What is not a number stays that.
+            square = np.float32(0) if square < 0 else square
+            line = two * (own[j] - crossed[i, j]) - square
+            line -= (error * (lengths[a] + lengths[j]) + lost) * steps[j]
+            if j != a:
+                gain[i, j] = line - (unit * abs(line) + tiny)
+                apart[i, j] = np.sqrt(square) * up + tiny
+
+
+@numba.njit(nogil=True, cache=True)
+def outside(products, inside, squares, skew, unit, up, tiny, alone, apart):
+    """`Narrow`'s norms of what lies outside the directions, from products of the centres.
+
+    ``inside`` are those of their coordinates.
+    """
+    k = squares.size
+    own = np.empty(k)
+    for j in range(k):
+        lost = inside[j, j] * skew + unit * (squares[j] + inside[j, j])
+        square = products[j, j] - inside[j, j]
+        own[j] = square + 2 * lost
+        square = 0.0 if square + lost < 0 else square + lost
+        alone[j] = np.float32(np.sqrt(square)) * up + tiny
+    for j in range(k):
+        for i in range(k):
+            square = own[j] + own[i] - 2 * (products[j, i] - inside[j, i])
+            square = 0.0 if square < 0 else square
+            apart[j, i] = np.float32(np.sqrt(square)) * up

@@ -1,0 +1,127 @@
+"""What all blocks need of the centres, in compiled loops, where numba is installed.
+
+As in `compiled`, each does what is done in NumPy elsewhere, and no result depends on which does it.
+Threads share this work at the start of a pass: NumPy's many short calls would wait for each other.
+"""
+
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daskcluster.kernels import compiled
+from daskcluster.kernels.bounds import TINY, UP, Drift, product_error
+from daskcluster.kernels.compiling import LOADING, tell_of_compiling
+from daskcluster.kernels.frame import Floats, Frame, Singles
+from daskcluster.kernels.prepared import Moved, moved_of
+from daskcluster.kernels.projection import Narrow
+from daskcluster.kernels.scratch import aligned
+from daskcluster.sizing import pairs_width
+
+_SCALES = 1000
+
+
+@cache
+def _module() -> Any:
+    from daskcluster.kernels import center_loops  # noqa: PLC0415 - numba takes a second to import
+
+    tell_of_compiling(Path(center_loops.move.stats.cache_path), "center_loops.move")
+    return center_loops
+
+
+def _loops() -> Any:
+    with LOADING:
+        return _module()
+
+
+def can_move(frame: Frame) -> bool:
+    """Whether `move` can: the frame neither shifts nor scales."""
+    return frame.shift is None and not frame.exponent
+
+
+def can_drift(frame: Frame) -> bool:
+    """Whether `CompiledDrift` can."""
+    return abs(frame.exponent) < _SCALES
+
+
+def move(centers: Floats, frame: Frame) -> Moved:
+    """`prepared.move` in a frame that neither shifts nor scales."""
+    weights, single = np.empty(centers.shape), aligned(centers.shape, np.float32)
+    squares, own_squares = np.empty((2, len(centers)))
+    middle = frame.middle_of(centers.shape[1])
+    _loops().move(np.ascontiguousarray(centers), middle, weights, single, squares, own_squares)
+    return moved_of(weights, single, squares, own_squares, middle)
+
+
+class CompiledDrift(Drift):
+    """`Drift`, in a frame that does not scale by more than float64 can."""
+
+    @cached_property
+    def _moves(self) -> tuple[Singles, Singles]:
+        moves, steps = (
+            aligned(self._after.shape, np.float32),
+            np.empty(len(self._after), np.float32),
+        )
+        unit = 2.0**-self._frame.exponent
+        _loops().moves(self._before, self._after, unit, UP, TINY, moves, steps)
+        return moves, steps
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _parting(self, run: slice) -> Singles:
+        """The products alone, of which loops make bounds."""
+        moves, _ = self._moves
+        parting: Singles = moves[run] @ moves.T
+        return parting
+
+    @cached_property
+    def pairs(self) -> tuple[Singles, Singles]:
+        k = len(self._after)
+        gain, apart = aligned((2, k, pairs_width(k)), np.float32)
+        gain[:], apart[:] = 0, 0
+        self._fill(slice(0, k), self.parting, gain, apart)
+        return gain, apart
+
+    def _lines(self, run: slice, parting: Singles) -> tuple[Singles, Singles]:
+        gain, apart = (
+            np.full(parting.shape, np.inf, np.float32),
+            np.zeros(parting.shape, np.float32),
+        )
+        self._fill(run, parting, gain, apart)
+        return gain, apart
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _fill(self, run: slice, parting: Singles, gain: Singles, apart: Singles) -> None:
+        (moves, steps), (centers, lengths, lost) = self._moves, self._sizes
+        own = np.einsum("ij,ij->i", centers, moves)
+        _loops().lines(
+            run.start, centers[run] @ moves.T, parting, own, lengths, steps,
+            product_error(moves), 4 * lost, UP, TINY, gain, apart,
+        )  # fmt: skip
+
+    def _lowest(self, gain: Singles, slope: Singles, places: Singles) -> Singles:
+        return compiled.lowest_lines(gain, slope, places)
+
+
+class CompiledNarrow(Narrow):
+    """`Narrow`, with the same directions."""
+
+    @cached_property
+    @np.errstate(over="ignore", invalid="ignore")
+    def _norms(self) -> tuple[Singles, Singles]:
+        inside, weights = self._inside, self._moved.weights
+        k = len(inside)
+        alone, apart = np.empty(k, np.float32), np.empty((k, k), np.float32)
+        _loops().outside(
+            weights @ weights.T, inside @ inside.T, self._moved.own_squares,
+            self._basis.skew, self._relative, UP, TINY, alone, apart,
+        )  # fmt: skip
+        return alone, apart
+
+    @property
+    def alone(self) -> Singles:
+        return self._norms[0]
+
+    @property
+    def apart(self) -> Singles:
+        return self._norms[1]

@@ -1,0 +1,130 @@
+"""What centres are prepared with in loops, against NumPy, and two lowest scores against sorting."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import CHECK, centers_for, frames_for, tables
+from test_bounds import moves_for
+from test_projection import images, some_means
+
+from daskcluster.kernels import compiled, compiled_centers, prepared
+from daskcluster.kernels.bounds import Drift
+from daskcluster.kernels.compiled_centers import CompiledDrift, CompiledNarrow
+from daskcluster.kernels.frame import Frame, centered
+from daskcluster.kernels.nearest import first_of_equals
+from daskcluster.kernels.projection import Narrow, basis_of, products_of
+
+pytest.importorskip("numba")
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-3}  # float32 sums in two orders, cancelled where they are near 0
+
+
+def settled(seed=0):
+    """Images, their frame, and centres before and after they moved."""
+    rows, start = images()
+    before = some_means(rows, start)
+    after = before + np.random.default_rng(seed).normal(size=before.shape)
+    return rows, centered(Frame(None, 0), rows.mean(axis=0)), before, after
+
+
+def test_centres_in_the_frame():
+    _, frame, centers, _ = settled()
+    mine, wanted = compiled_centers.move(centers, frame), prepared.move(centers, frame)
+    np.testing.assert_array_equal(mine.weights, wanted.weights)
+    np.testing.assert_array_equal(mine.single, wanted.single)
+    for name in ("squares", "own_squares", "longest", "subtracted", "away", "lift"):
+        np.testing.assert_allclose(getattr(mine, name), getattr(wanted, name), rtol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [0, 30])
+def test_drift(exponent):
+    _, frame, before, after = settled()
+    frame = centered(Frame(None, exponent), frame.middle_of(before.shape[1]))
+    mine, wanted = CompiledDrift(before, after, frame), Drift(before, after, frame)
+    np.testing.assert_allclose(mine.steps, wanted.steps, rtol=1e-6)
+    for own, other in zip(mine.pairs, wanted.pairs, strict=True):
+        np.testing.assert_allclose(own, other, **CLOSE)
+    for name in ("table", "width", "least", "slope"):
+        own, other = (getattr(drift.losses, name) for drift in (mine, wanted))
+        np.testing.assert_allclose(own, other, **CLOSE)
+
+
+def test_norms_outside_the_directions():
+    rows, frame, _, centers = settled()
+    basis, moved = basis_of(rows, frame, 24), prepared.move(centers, frame)
+    mine, wanted = CompiledNarrow(moved, frame, basis), Narrow(moved, frame, basis)
+    apart = ~np.eye(len(centers), dtype=bool)  # from itself: what is lost, and no more
+    np.testing.assert_allclose(mine.apart[apart], wanted.apart[apart], rtol=1e-6)
+    np.testing.assert_allclose(mine.alone, wanted.alone, rtol=1e-6)
+    assert (mine.apart[~apart] < 1e-2 * mine.alone).all()
+    true = centers - frame.middle_of(centers.shape[1])
+    true = true - (true @ basis.doubles.T) @ basis.doubles
+    assert (mine.alone >= np.linalg.norm(true, axis=1)).all()
+    assert (mine.apart >= np.linalg.norm(true[:, np.newaxis] - true, axis=2) * (1 - 1e-9)).all()
+
+
+@given(tables(), st.data())
+@CHECK
+def test_drift_of_anything_is_no_less(table, data):
+    """Of the two ways neither says less than the other by more than rounding takes."""
+    before = data.draw(centers_for(table))
+    after = moves_for(data, before)
+    for frame in frames_for(before):
+        if not compiled_centers.can_drift(frame):
+            continue
+        mine, wanted = CompiledDrift(before, after, frame), Drift(before, after, frame)
+        np.testing.assert_allclose(mine.steps, wanted.steps, rtol=1e-6)
+        finite = all(np.isfinite(part).all() for part in (*mine.pairs, *wanted.pairs))
+        scale = max(float(np.abs(wanted.pairs[0]).max()), 1e-30) if finite else 1.0
+        if finite and scale < 1e30:
+            np.testing.assert_allclose(mine.pairs[0], wanted.pairs[0], atol=1e-2 * scale)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 64, 131])
+@pytest.mark.parametrize(("dtype", "n_features"), [("uint8", 48), ("float32", 48), ("uint8", 50)])
+def test_products_of_all_rows(n_rows, dtype, n_features, rng):
+    rows = rng.integers(0, 255, (n_rows, n_features)).astype(dtype)
+    for n_directions in (1, 5, 24):
+        vectors = rng.normal(size=(n_directions, n_features)).astype(np.float32)
+        found = compiled.products_of(rows, Frame(None, 0), vectors)
+        wanted = products_of(rows, Frame(None, 0), vectors)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-2)
+        assert found.shape == (n_rows, n_directions)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 40])
+def test_two_lowest(n, rng):
+    from daskcluster.kernels import vectors  # noqa: PLC0415 - needs numba
+
+    numba = pytest.importorskip("numba")
+
+    @numba.njit
+    def call(table, row, column, squares, first, n):
+        return vectors.two_lowest(table, row, column, squares, first, n)
+
+    table = rng.normal(size=(4, n + 32)).astype(np.float32)
+    squares = rng.normal(size=n + 32).astype(np.float32)
+    for column in (0, 3):
+        scores = squares[2 : 2 + n] - 2 * table[1, column : column + n]
+        place, lowest, second = call(table, 1, column, squares, 2, n)
+        assert place == scores.argmin()
+        assert lowest == np.sort(scores)[0]
+        assert second == (np.sort(scores)[1] if n > 1 else np.inf)
+    table[1, : n // 2] = np.nan
+    scores = squares[:n] - 2 * table[1, :n]
+    assert call(table, 1, 0, squares, 0, n)[0] == np.nanargmin(scores)
+    table[1], squares[:] = 0, 1
+    assert call(table, 1, 0, squares, 0, n)[1:] == (1, 1 if n > 1 else np.inf)
+
+
+def test_first_of_equals():
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(6, 3))
+    np.testing.assert_array_equal(first_of_equals(centers), np.arange(6))
+    centers[4] = centers[1]
+    centers[5], centers[2] = 0.0, -0.0
+    np.testing.assert_array_equal(first_of_equals(centers), [0, 1, 2, 3])
+    # The same numbers in another order have the same sum of bits.
+    centers[0] = centers[3, ::-1]
+    np.testing.assert_array_equal(first_of_equals(centers), [0, 1, 2, 3])
