@@ -10,7 +10,13 @@ them run.
 import numba
 import numpy as np
 
-from daskcluster.kernels.vectors import first_bit, least_above_zero, lesser, not_above_zero
+from daskcluster.kernels.vectors import (
+    first_bit,
+    least_above_zero,
+    lesser,
+    not_above_zero,
+    widen_row,
+)
 from daskcluster.sizing import LANES
 
 SUMS = {"reassoc", "contract", "nsz"}
@@ -172,19 +178,6 @@ def _dot(a, i, b, j):
     return total
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _widen_row(pairs, i, gain, apart, label, reach, unknown):
-    """One row's gaps of all centres; returns the least."""
-    unit, least = np.float32(2.0**-22), np.float32(np.inf)
-    for j in range(pairs.shape[1]):
-        loss, before = gain[label, j] - reach * apart[label, j], pairs[i, j]
-        after = before + (loss - unit * (abs(before) + abs(loss)))
-        # Never infinite: what is taken from infinity is no number.
-        pairs[i, j] = lesser(after, unknown)
-        least = lesser(least, pairs[i, j])
-    return least
-
-
 @numba.njit(nogil=True, cache=True)
 def _within(
     coordinates, centers, squares, apart, hidden, own, slack, pairs, i, label, found, first, unknown
@@ -222,7 +215,7 @@ def narrow_pairs(
     for i in range(labels.size):
         label, norm, radius = labels[i], norms[i], radii[i]
         if radius < unknown:
-            gaps[i] = _widen_row(pairs, i, gain, apart, label, two * radius, unknown)
+            gaps[i] = widen_row(pairs, i, gain, apart, label, two * radius, unknown)
         else:
             pairs[i, : squares.size] = -unknown
             gaps[i] = -unknown

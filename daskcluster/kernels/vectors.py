@@ -45,6 +45,60 @@ def not_above_zero(typing, table, row, start):
 
 
 @intrinsic
+def widen_row(typing, pairs, row, gain, apart, label, reach, unknown):
+    """Add ``gain[label] - reach * apart[label]`` to a row of gaps; returns the least of them.
+
+    Rounded downwards, and never infinite: what is taken from infinity is no number. All are
+    finite float32, and rows whole vectors wide.
+    """
+    single = ir.FloatType()
+    lanes = ir.VectorType(single, LANES)
+    infinite, unit = (ir.Constant(lanes, [number] * LANES) for number in (math.inf, 2.0**-22))
+
+    def generate(context, builder, signature, arguments):
+        table, lines, slopes = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 2, 3)
+        )
+        _, row, _, _, label, reach, unknown = arguments
+        width = builder.extract_value(table.shape, 1)
+        begin, own = builder.mul(row, width), builder.mul(label, width)
+        reach, most = _spread(builder, builder.fneg(reach)), _spread(builder, unknown)
+        least = cgutils.alloca_once_value(builder, infinite)
+
+        def place(array, first, j):
+            at = builder.gep(array.data, [builder.add(first, j)])
+            return builder.bitcast(at, lanes.as_pointer())
+
+        def lesser_of(a, b):
+            return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+        zero, step = (context.get_constant(numba.intp, m) for m in (0, LANES))
+        with cgutils.for_range_slice(builder, zero, width, step) as (j, _):
+            before = builder.load(place(table, begin, j), align=4)
+            line = builder.load(place(lines, own, j), align=4)
+            slope = builder.load(place(slopes, own, j), align=4)
+            loss = builder.call(_vector(builder, "fma", lanes, 3), [reach, slope, line])
+            size = builder.fadd(
+                *(builder.call(_vector(builder, "fabs", lanes, 1), [v]) for v in (before, loss))
+            )
+            after = builder.fadd(before, builder.fsub(loss, builder.fmul(unit, size)))
+            after = lesser_of(after, most)
+            builder.store(after, place(table, begin, j), align=4)
+            builder.store(lesser_of(after, builder.load(least)), least)
+        return _least_lane(builder, builder.load(least))
+
+    kinds = pairs, numba.intp, gain, apart, numba.intp, numba.float32, numba.float32
+    return numba.float32(*kinds), generate
+
+
+def _vector(builder, name, lanes, n):
+    """One of LLVM's functions of ``n`` vectors."""
+    whole = f"llvm.{name}.v{LANES}f32"
+    kind = ir.FunctionType(lanes, [lanes] * n)
+    return builder.module.globals.get(whole) or ir.Function(builder.module, kind, whole)
+
+
+@intrinsic
 def least_above_zero(typing, table, row):
     """The least of the float32 of a row that are above 0; rows are whole vectors wide."""
     lanes = ir.VectorType(ir.FloatType(), LANES)
