@@ -8,11 +8,11 @@ from strategies import CHECK, centers_for, frames_for, tables
 from test_bounds import moves_for
 from test_projection import images, some_means
 
-from daskcluster.kernels import compiled, compiled_centers, prepared
+from daskcluster.kernels import compiled, compiled_centers, prepared, products
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.compiled_centers import CompiledDrift, CompiledNarrow
 from daskcluster.kernels.frame import Frame, centered
-from daskcluster.kernels.nearest import first_of_equals
+from daskcluster.kernels.nearest import Nearest, first_of_equals
 from daskcluster.kernels.projection import Narrow, basis_of, products_of
 
 pytest.importorskip("numba")
@@ -91,6 +91,39 @@ def test_products_of_all_rows(n_rows, dtype, n_features, rng):
         wanted = products_of(rows, Frame(None, 0), vectors)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-2)
         assert found.shape == (n_rows, n_directions)
+
+
+@pytest.mark.parametrize("n_features", [32, 33, 63, 64, 784, 4096])
+@pytest.mark.parametrize("n_clusters", [1, 5, 12])
+def test_products_in_16_bits(n_features, n_clusters, rng):
+    """Within what they say that they err by; integers do not overflow where all are largest."""
+    rows = rng.integers(0, 256, (9, n_features)).astype(np.uint8)
+    rows[0] = 255
+    centers = rng.uniform(0, 255, (n_clusters, n_features))
+    centers[0] = 255.0
+    nearest = Nearest(centers, Frame(None, 0))
+    shorts, wanted = nearest.shorts, rows @ nearest.moved.weights.T
+    found = np.full((9, max(n_clusters, 5)), np.nan, np.float32)
+    product_loops = pytest.importorskip("daskcluster.kernels.product_loops")
+    if not product_loops.HAS_SHORTS:
+        pytest.skip("this machine has no products of 16 bits")
+    at = np.arange(9)
+    product_loops.products_of_bytes(rows, at, shorts.packed, shorts.scales, found)
+    margin = shorts.errors[0] * np.linalg.norm(rows, axis=1) / 4
+    assert (np.abs(found[:, :n_clusters] - wanted) <= margin[:, np.newaxis]).all()
+    # A half of the least digit is lost of each weight, and no more.
+    assert margin.max() < 3e-5 * np.linalg.norm(rows, axis=1).max() * np.linalg.norm(centers[0])
+
+
+def test_centres_that_are_zero_or_tiny_in_16_bits():
+    weights = np.zeros((3, 40))
+    weights[1] = 1e-300
+    weights[2, 7] = -3.0
+    packed, scales, lost = products.shorten(weights)
+    assert (packed[:2] == 0).all()
+    assert packed[2, 7] == -(2**15 - 1)
+    assert scales[2] == np.float32(3.0 / (2**15 - 1))
+    assert lost < 1e-6
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 40])

@@ -53,6 +53,9 @@ class ThreadBackend:
         def stops() -> bool:
             return failed.is_set() or self._stop.reason is not None
 
+        if hasattr(job, "prepare"):
+            # Threads that did it would wait for each other at Python's lock.
+            job.prepare()
         todo = partitions(cut, self.n_threads)
         if only is not None:
             todo = [run for runs in within(todo, only) for run in runs]

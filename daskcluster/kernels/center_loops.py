@@ -10,6 +10,9 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS
+from daskcluster.sizing import LANES
+
+_SHORTS = 2 * LANES  # features of a vector in 16 bits
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)
@@ -24,6 +27,31 @@ def move(centers, middle, weights, single, squares, own_squares):
             square += center * center
             own += weight * weight
         squares[j], own_squares[j] = square, own
+
+
+@numba.njit(nogil=True, cache=True)
+def shorten(weights, most, least_scale, packed, scales):
+    """Centres as multiples of their scales, up to ``most``; returns the longest of what is lost.
+
+    ``packed`` holds whole vectors of features and begins as zeros, as `products.pack` makes it.
+    """
+    (k, d), longest = weights.shape, 0.0
+    beyond = packed.shape[1] - d
+    last = packed.shape[1] - _SHORTS
+    for j in range(k):
+        largest = lost = 0.0
+        for e in range(d):
+            largest = max(largest, abs(weights[j, e]))
+        scales[j] = largest / most
+        unit = np.float64(scales[j])
+        factor = 1 / unit if unit > least_scale else 0.0
+        for e in range(d):
+            short = min(max(np.rint(weights[j, e] * factor), -most), most)
+            rest = weights[j, e] - short * unit
+            lost += rest * rest
+            packed[j, e if e < last else e + beyond] = np.int16(short)
+        longest = max(longest, lost)
+    return np.sqrt(longest)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)

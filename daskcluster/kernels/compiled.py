@@ -33,6 +33,8 @@ FEW = 256
 MOST_STACKED = 256
 # Of so many features products are sums of few enough terms one after the other.
 _PROJECTED = 2048
+# A vector at least; and 2 * 128 products of 8 by 16 bits are below 2**31.
+_SHORT_FEATURES = 2 * LANES, 128 * 2 * LANES
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
 _ROOM = np.zeros(LANES, dtype=np.float32)
 _NO_PAIRS = np.empty((0, 0), dtype=np.float32)
@@ -200,10 +202,13 @@ def _compare(
     """The same, given the rows in the frame as ``plain`` and ``where`` they are in it."""
     n, single, double = len(places), nearest.single, nearest.double
     before, unsure = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.intp)
+    # Few rows are compared with all centres where most are not.
+    shorts = _shorts([nearest], plain if reach.centers.size == 0 else None)
     n_unsure = _row_loops().compare(
         plain, where, places, np.arange(len(single.squares), dtype=np.int32),
         reach.lengths, reach.centers, norms if reach.least is None else reach.least, plain is rows,
-        single.packed, *tile_for(single.packed), single.weights, single.padded, single.errors,
+        single.packed, shorts.packed, shorts.scales, *tile_for(single.packed),
+        single.weights, single.padded, single.errors, shorts.errors[0],
         double.weights, double.squares, double.errors,
         labels, norms, gaps, radii, _NO_PAIRS if pairs is None else pairs, before, unsure, UNKNOWN,
     )  # fmt: skip
@@ -240,12 +245,12 @@ def find_all(models: list[Nearest], rows: Rows, norms: Singles | None) -> list[F
     labels, unsure = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.bool_)
     gaps, radii = np.empty((2, *shape), dtype=np.float32)
     prepared = [model.single for model in models]
-    packed = pack(np.concatenate([one.weights for one in prepared]))
+    packed, shorts = pack(np.concatenate([one.weights for one in prepared])), _shorts(models, rows)
     _row_loops().find_all(
-        rows, packed, *tile_for(packed),
+        rows, packed, shorts.packed, shorts.scales, *tile_for(packed),
         np.cumsum([len(one.squares) for one in prepared]),
         np.concatenate([*(one.squares for one in prepared), _ROOM]),
-        np.array([one.errors for one in prepared]), norms, labels, gaps, radii, unsure,
+        np.array(shorts.errors), norms, labels, gaps, radii, unsure,
     )  # fmt: skip
     for model, own, left in zip(models, labels, unsure, strict=True):
         own[left] = model.decide(rows[left])
@@ -263,6 +268,44 @@ def products_of(rows: Rows, frame: Frame, vectors: Singles) -> Singles:
     out = aligned((len(rows) + LANES, len(packed)), np.float32)
     _row_loops().products_of(rows, packed, tile_for(packed)[0], out)
     return np.ascontiguousarray(out[: len(rows), : len(vectors)])
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """Centres of several models in 16 bits; without any where float32 is to be used."""
+
+    packed: npt.NDArray[np.int16]
+    scales: Singles
+    errors: list[tuple[Any, ...]]
+    """Of each model, in either precision."""
+
+
+def _shorts(models: list[Nearest], rows: Rows | None) -> _Stacked:
+    if rows is None or not _can_shorten(rows):
+        none = np.empty((0, 0), dtype=np.int16), np.empty(0, dtype=np.float32)
+        return _Stacked(*none, [model.single.errors for model in models])
+    each = [model.shorts for model in models]
+    # Where rows are too few for a product in 16 bits they are multiplied in float32.
+    errors = [_either(model.shorts.errors, model.single.errors) for model in models]
+    if len(each) == 1:
+        return _Stacked(each[0].packed, each[0].scales, errors)
+    runs = [slice(len(model.centers)) for model in models]
+    runs[-1] = slice(None)  # with what is beyond its own
+    packed = np.concatenate([one.packed[run] for one, run in zip(each, runs, strict=True)])
+    scales = np.concatenate([one.scales[run] for one, run in zip(each, runs, strict=True)])
+    return _Stacked(packed, scales, errors)
+
+
+def _either(first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Errors of which products may have either."""
+    slopes, offsets, reaches = zip(first[:3], second[:3], strict=True)
+    return max(slopes), max(offsets), min(reaches), *first[3:]
+
+
+def _can_shorten(rows: Rows) -> bool:
+    """Whether rows are bytes of which integers hold the products, on a machine that has them."""
+    fits = _SHORT_FEATURES[0] <= rows.shape[1] <= _SHORT_FEATURES[1]
+    return rows.dtype == np.uint8 and fits and _row_loops().HAS_SHORTS
 
 
 def _norms_above(rows: Rows, frame: Frame) -> Singles:

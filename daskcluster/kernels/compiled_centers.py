@@ -4,35 +4,20 @@ As in `compiled`, each does what is done in NumPy elsewhere, and no result depen
 Threads share this work at the start of a pass: NumPy's many short calls would wait for each other.
 """
 
-from functools import cache, cached_property
-from pathlib import Path
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from daskcluster.kernels import compiled
 from daskcluster.kernels.bounds import TINY, UP, Drift, product_error
-from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Floats, Frame, Singles
 from daskcluster.kernels.prepared import Moved, moved_of
+from daskcluster.kernels.products import center_loops
 from daskcluster.kernels.projection import Narrow
 from daskcluster.kernels.scratch import aligned
 from daskcluster.sizing import pairs_width
 
 _SCALES = 1000
-
-
-@cache
-def _module() -> Any:
-    from daskcluster.kernels import center_loops  # noqa: PLC0415 - numba takes a second to import
-
-    tell_of_compiling(Path(center_loops.move.stats.cache_path), "center_loops.move")
-    return center_loops
-
-
-def _loops() -> Any:
-    with LOADING:
-        return _module()
 
 
 def can_move(frame: Frame) -> bool:
@@ -50,7 +35,9 @@ def move(centers: Floats, frame: Frame) -> Moved:
     weights, single = np.empty(centers.shape), aligned(centers.shape, np.float32)
     squares, own_squares = np.empty((2, len(centers)))
     middle = frame.middle_of(centers.shape[1])
-    _loops().move(np.ascontiguousarray(centers), middle, weights, single, squares, own_squares)
+    center_loops().move(
+        np.ascontiguousarray(centers), middle, weights, single, squares, own_squares
+    )
     return moved_of(weights, single, squares, own_squares, middle)
 
 
@@ -64,7 +51,7 @@ class CompiledDrift(Drift):
             np.empty(len(self._after), np.float32),
         )
         unit = 2.0**-self._frame.exponent
-        _loops().moves(self._before, self._after, unit, UP, TINY, moves, steps)
+        center_loops().moves(self._before, self._after, unit, UP, TINY, moves, steps)
         return moves, steps
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -94,7 +81,7 @@ class CompiledDrift(Drift):
     def _fill(self, run: slice, parting: Singles, gain: Singles, apart: Singles) -> None:
         (moves, steps), (centers, lengths, lost) = self._moves, self._sizes
         own = np.einsum("ij,ij->i", centers, moves)
-        _loops().lines(
+        center_loops().lines(
             run.start, centers[run] @ moves.T, parting, own, lengths, steps,
             product_error(moves), 4 * lost, UP, TINY, gain, apart,
         )  # fmt: skip
@@ -112,7 +99,7 @@ class CompiledNarrow(Narrow):
         inside, weights = self._inside, self._moved.weights
         k = len(inside)
         alone, apart = np.empty(k, np.float32), np.empty((k, k), np.float32)
-        _loops().outside(
+        center_loops().outside(
             weights @ weights.T, inside @ inside.T, self._moved.own_squares,
             self._basis.skew, self._relative, UP, TINY, alone, apart,
         )  # fmt: skip

@@ -140,15 +140,16 @@ class Assign:
         """What all blocks need; taken from the end, so that no two threads do the same."""
         narrow = self.basis is not None and not self.nearest.repeats
         apart, coordinates = (["narrow.apart"], ["narrow.coordinates"]) if narrow else ([], [])
-        begin = ["nearest.single", "nearest.moved"]
+        begin = ["nearest.double", "nearest.single", "nearest.moved"]
         if self._keeps_pairs:
             return [*coordinates, "drift.pairs", *apart, *begin, "drift.parting"]
-        return [*coordinates, *apart, "drift.losses", *begin, "drift.steps"]
+        shorts = ["nearest.shorts"] if self._compares_all and not narrow else []
+        return [*coordinates, *apart, "drift.losses", *shorts, *begin, "drift.steps"]
 
     @np.errstate(over="ignore", invalid="ignore")
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Threads that come here at once share the work, and do not wait for one that does all."""
-        while True:
+        while self.bounded and self.previous is not None:
             try:
                 part = self._unprepared.pop()
             except IndexError:
@@ -160,7 +161,7 @@ class Assign:
         if not (self.bounded and self._follows(state)):
             return Asked(state, None)
         assert state is not None
-        self._prepare()
+        self.prepare()
         if self.nearest.repeats:
             state.pairs = None
         if state.pairs is not None and state.sketch is not None:

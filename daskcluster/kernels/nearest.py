@@ -22,7 +22,16 @@ import numpy.typing as npt
 
 from daskcluster.kernels import exact, sparse_compiled, sparse_nearest
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
-from daskcluster.kernels.prepared import Moved, Scores, SparseScores, move, prepare, prepare_sparse
+from daskcluster.kernels.prepared import (
+    Moved,
+    Scores,
+    Shorts,
+    SparseScores,
+    move,
+    prepare,
+    prepare_sparse,
+    shorten,
+)
 from daskcluster.kernels.scratch import scratch
 from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_nearest import TILE_ROWS
@@ -92,6 +101,11 @@ class Nearest:
     def double(self) -> Scores:
         """And in float64."""
         return prepare(self.moved, np.float64)
+
+    @cached_property
+    def shorts(self) -> Shorts:
+        """And in 16 bits."""
+        return shorten(self.moved)
 
     def sparse(self, n_terms: int) -> Scores:
         """In float64, for sparse rows with up to so many elements."""

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daskcluster.kernels import products
 from daskcluster.kernels.frame import Floats, Frame, Singles
-from daskcluster.kernels.products import pack
 from daskcluster.kernels.scratch import aligned, scratch
 from daskcluster.sizing import LANES
 
 _FLOAT32_BITS = 22  # of a number of terms for which `gamma` is a small part
+_SHORT_TERMS = 8  # roundings of integers, of their sum in pairs, of a scale and of the product
 _SAFETY = 1.01  # covers the second-order terms and the rounding of the bound itself
 
 
@@ -59,7 +60,7 @@ class Scores:
     @cached_property
     def packed(self) -> Singles:
         """The weights, in float32, as compiled products read them."""
-        return pack(self.weights)
+        return products.pack(self.weights)
 
     @cached_property
     def padded(self) -> npt.NDArray[Any]:
@@ -70,6 +71,17 @@ class Scores:
         """``rows . weights`` in a buffer of this thread."""
         out = scratch("product", (len(rows), len(self.weights)), self.weights.dtype)
         return np.matmul(rows, self.weights.T, out=out)
+
+
+@dataclass(frozen=True)
+class Shorts:
+    """Centres in 16 bits, whose products with rows of bytes are integers."""
+
+    packed: npt.NDArray[np.int16]
+    """As `products.shorten` makes them."""
+    scales: Singles
+    errors: tuple[Any, ...]
+    """As in `Scores`."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,17 @@ def _errors(moved: Moved, squares: Floats, dtype: Any, terms: Any) -> tuple[Any,
     if float(np.abs(squares).max()) > top:
         offset = offset + np.inf
     return slope, offset, top / max(moved.longest, 1.0)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def shorten(moved: Moved) -> Shorts:
+    """Centres in 16 bits: products err by what that takes from the weights, and little more."""
+    packed, scales, lost = products.shorten(moved.weights)
+    squares = moved.squares - moved.squares.mean()
+    slope, offset, reach = _errors(moved, squares, np.float32, _SHORT_TERMS)
+    slope += 4 * lost * _SAFETY
+    errors = tuple(map(np.float32, (slope, offset, reach, moved.away, moved.lift)))
+    return Shorts(packed, scales, errors)
 
 
 @dataclass(frozen=True)

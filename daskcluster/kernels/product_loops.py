@@ -12,10 +12,13 @@ import numpy as np
 from daskcluster.kernels.registers import (
     CENTERS,
     CLUSTERS,
+    HAS_SHORTS,  # noqa: F401 - for `compiled`
     ROWS,
     RUNS,
+    SHORTS,
     copy_lanes,
     products,
+    short_products,
     stored_products,
     weighted_narrow,
     weighted_one,
@@ -61,6 +64,16 @@ def products_of_stored(rows, at, packed, out):
         for i in range(0, at.size, ROWS):
             place = min(i, at.size - ROWS)
             stored_products(rows, at, place, packed, first, packed.shape[1] // LANES, out)
+
+
+@numba.njit(nogil=True, cache=True)
+def products_of_bytes(rows, at, shorts, scales, out):
+    """The same of rows of bytes, of `SHORTS` features or more, and centres in 16 bits."""
+    for center in range(0, shorts.shape[0], CENTERS):
+        first = min(center, shorts.shape[0] - CENTERS)
+        for i in range(0, at.size, ROWS):
+            place = min(i, at.size - ROWS)
+            short_products(rows, at, place, shorts, scales, first, shorts.shape[1] // SHORTS, out)
 
 
 @numba.njit(nogil=True, cache=True)

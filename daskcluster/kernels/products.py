@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from daskcluster.errors import EngineError
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
-from daskcluster.kernels.frame import Singles
+from daskcluster.kernels.frame import Floats, Singles
 from daskcluster.kernels.scratch import aligned, is_aligned, scratch
 from daskcluster.sizing import LANES
 
 _CENTERS = 5  # that loops take at once
+_SHORTS = 2 * LANES  # features of a vector in 16 bits
+_MOST_SHORT = 2.0**15 - 1
+_LEAST_SCALE = 2.0**-60  # products of far smaller ones would vanish
 _TILE_ROWS = 64  # they stay in cache until they are compared
 
 
@@ -33,6 +37,21 @@ def pack(weights: Singles) -> Singles:
     return packed
 
 
+def shorten(weights: Floats) -> tuple[npt.NDArray[np.int16], Singles, float]:
+    """Centres in 16 bits, as the loops read them, their scales, and the most that one loses.
+
+    Of a vector of features at least. A row's last vector begins among the one before: what is there
+    twice is zero the second time.
+    """
+    k, d = weights.shape
+    most = max(k, _CENTERS)
+    packed = aligned((most, -(-d // _SHORTS) * _SHORTS), np.int16)
+    packed[:] = 0
+    scales = np.zeros(most, dtype=np.float32)
+    lost = center_loops().shorten(weights, _MOST_SHORT, _LEAST_SCALE, packed, scales)
+    return packed, scales, lost
+
+
 def _whole(n_features: int) -> int:
     return -(-n_features // LANES) * LANES
 
@@ -45,6 +64,20 @@ def tile_for(packed: Singles) -> tuple[Singles, Singles]:
     tile = scratch("loop tile", (_TILE_ROWS, packed.shape[1]), np.float32)
     tile[:, -LANES:] = 0
     return tile, scratch("loop products", (_TILE_ROWS + LANES, len(packed)), np.float32)
+
+
+@cache
+def _center_loops() -> Any:
+    from daskcluster.kernels import center_loops  # noqa: PLC0415 - a second to import
+
+    tell_of_compiling(Path(center_loops.move.stats.cache_path), "center_loops.move")
+    return center_loops
+
+
+def center_loops() -> Any:
+    """The module of that name, which only numba can import."""
+    with LOADING:
+        return _center_loops()
 
 
 @cache

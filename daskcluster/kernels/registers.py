@@ -14,7 +14,13 @@ from daskcluster.sizing import LANES
 
 _SINGLE, _WHOLE = ir.FloatType(), ir.IntType(64)
 _LANES = ir.VectorType(_SINGLE, LANES)
-_WIDE = binding.get_host_cpu_features().get("avx512f", False)
+_SHORT, _INDEX = ir.IntType(16), ir.IntType(32)
+_INDICES = _WHOLES = ir.VectorType(_INDEX, LANES)
+SHORTS = 2 * LANES
+_SHORTS = ir.VectorType(_SHORT, SHORTS)
+_FEATURES = binding.get_host_cpu_features()
+_WIDE = _FEATURES.get("avx512f", False) and _FEATURES.get("avx512bw", False)
+HAS_SHORTS = _WIDE or _FEATURES.get("avx2", False)
 _STORED = (numba.uint8, numba.float32, numba.float64)
 # As many sums as the registers hold.
 ROWS = 4 if _WIDE else 1
@@ -51,16 +57,41 @@ def _spread(builder, number):
     return builder.shuffle_vector(first, empty, nowhere)
 
 
-def _fused(builder):
-    name = f"llvm.fma.v{LANES}f32"
-    kind = ir.FunctionType(_LANES, [_LANES] * 3)
+def _zeros(lanes):
+    return ir.Constant(lanes, [0.0 if lanes == _LANES else 0] * LANES)
+
+
+def _named(builder, name, result, kinds):
+    """One of LLVM's functions."""
+    kind = ir.FunctionType(result, kinds)
     return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
 
 
-def _accumulate(builder, start, stop, n_sums, terms):
+def _add_product(builder, first, second, before):
+    fused = _named(builder, f"llvm.fma.v{LANES}f32", _LANES, [_LANES] * 3)
+    return builder.call(fused, [first, second, before])
+
+
+def _add_short_products(builder, first, second, before):
+    """Of neighbours too: two products a lane."""
+    if _WIDE:
+        multiply = _named(builder, "llvm.x86.avx512.pmaddw.d.512", _WHOLES, [_SHORTS] * 2)
+        return builder.add(before, builder.call(multiply, [first, second]))
+    whole, short = (ir.VectorType(kind, n) for kind, n in ((_INDEX, LANES // 2), (_SHORT, LANES)))
+    multiply = _named(builder, "llvm.x86.avx2.pmadd.wd", whole, [short] * 2)
+    halves = []
+    for begin in (0, LANES):
+        lanes = ir.Constant(_INDICES, list(range(begin, begin + LANES)))
+        half = [builder.shuffle_vector(vector, vector, lanes) for vector in (first, second)]
+        halves.append(builder.call(multiply, half))
+    both = builder.shuffle_vector(*halves, ir.Constant(_INDICES, list(range(LANES))))
+    return builder.add(before, both)
+
+
+def _accumulate(builder, start, stop, n_sums, terms, lanes=_LANES, add=_add_product):
     """``n_sums`` vectors, each a sum of products over ``start <= i < stop``; one at least.
 
-    ``terms(i)`` gives the pairs to multiply, one a sum.
+    ``terms(i)`` gives the pairs to multiply, one a sum; ``add`` multiplies them.
     """
     entry, loop = builder.block, builder.append_basic_block()
     done = builder.append_basic_block()
@@ -68,15 +99,12 @@ def _accumulate(builder, start, stop, n_sums, terms):
     builder.position_at_end(loop)
     i = builder.phi(_WHOLE)
     i.add_incoming(start, entry)
-    sums = [builder.phi(_LANES) for _ in range(n_sums)]
-    fused = _fused(builder)
-    after = [
-        builder.call(fused, [*pair, before]) for pair, before in zip(terms(i), sums, strict=True)
-    ]
+    sums = [builder.phi(lanes) for _ in range(n_sums)]
+    after = [add(builder, *pair, before) for pair, before in zip(terms(i), sums, strict=True)]
     following = builder.add(i, ir.Constant(_WHOLE, 1))
     i.add_incoming(following, loop)
     for before, new in zip(sums, after, strict=True):
-        before.add_incoming(ir.Constant(_LANES, [0.0] * LANES), entry)
+        before.add_incoming(_zeros(lanes), entry)
         before.add_incoming(new, loop)
     builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
     builder.position_at_end(done)
@@ -150,6 +178,15 @@ def products(typing, tile, row, packed, center, start, stop, out, out_row):
     return numba.void(*types), generate
 
 
+def _at_places(builder, table, at, place):
+    """Where the rows ``at`` `ROWS` places begin."""
+    width, rows = builder.extract_value(table.shape, 1), []
+    for r in range(ROWS):
+        there = builder.gep(at.data, [builder.add(place, ir.Constant(_WHOLE, r))])
+        rows.append(builder.gep(table.data, [builder.mul(builder.load(there), width)]))
+    return rows
+
+
 @intrinsic
 def stored_products(typing, table, at, place, packed, center, stop, out):
     """`products` of rows of bytes or reals as they are stored, which are whole vectors wide.
@@ -162,10 +199,7 @@ def stored_products(typing, table, at, place, packed, center, stop, out):
         table, at, packed, out = (
             _array(context, builder, signature, arguments, i) for i in (0, 1, 3, 6)
         )
-        width, rows = builder.extract_value(table.shape, 1), []
-        for r in range(ROWS):
-            there = builder.gep(at.data, [builder.add(place, ir.Constant(_WHOLE, r))])
-            rows.append(builder.gep(table.data, [builder.mul(builder.load(there), width)]))
+        rows = _at_places(builder, table, at, place)
         into = _consecutive(builder, out, place, ROWS)
         _multiply(builder, rows, packed, center, ir.Constant(_WHOLE, 0), stop, into)
         return context.get_dummy_value()
@@ -175,32 +209,78 @@ def stored_products(typing, table, at, place, packed, center, stop, out):
     return numba.void(*types), generate
 
 
+@intrinsic
+def short_products(typing, table, at, place, packed, scales, center, stop, out):
+    """`stored_products` of rows of bytes and centres in 16 bits, on a machine that has them.
+
+    Of other rows nothing.
+
+    ``packed`` has ``stop`` vectors of `SHORTS` features a centre; the last are those that a row
+    ends with, zeros where they were in the one before.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _, _, place, _, _, center, stop, _ = arguments
+        if signature.args[0].dtype != numba.uint8 or not HAS_SHORTS:
+            return context.get_dummy_value()
+        table, at, packed, scales, out = (
+            _array(context, builder, signature, arguments, i) for i in (0, 1, 3, 4, 7)
+        )
+        rows = _at_places(builder, table, at, place)
+        centers = _consecutive(builder, packed, center, CENTERS)
+        width = builder.extract_value(table.shape, 1)
+        last = builder.sub(width, ir.Constant(_WHOLE, SHORTS))
+
+        def vector(kind, begin, at):
+            lanes = ir.VectorType(kind, SHORTS).as_pointer()
+            return builder.load(builder.bitcast(builder.gep(begin, [at]), lanes), align=1)
+
+        def terms(v):
+            at = builder.mul(v, ir.Constant(_WHOLE, SHORTS))
+            factors = [vector(_SHORT, begin, at) for begin in centers]
+            here = builder.select(builder.icmp_signed("<", at, last), at, last)
+            for row in rows:
+                features = builder.zext(vector(ir.IntType(8), row, here), _SHORTS)
+                yield from ((features, factor) for factor in factors)
+
+        first = ir.Constant(_WHOLE, 0)
+        sums = _accumulate(
+            builder, first, stop, ROWS * CENTERS, terms, _WHOLES, _add_short_products
+        )
+        # A lane's sum is an integer of 32 bits; that of all may not be.
+        found = _lane_sums(builder, [builder.sitofp(lanes, _LANES) for lanes in sums])
+        for row in _consecutive(builder, out, place, ROWS):
+            for c in range(CENTERS):
+                at = builder.add(center, ir.Constant(_WHOLE, c))
+                scale = builder.load(builder.gep(scales.data, [at]))
+                builder.store(builder.fmul(next(found), scale), builder.gep(row, [at]))
+        return context.get_dummy_value()
+
+    kinds = table, at, numba.intp, packed, scales, numba.intp, numba.intp, out
+    return numba.void(*kinds), generate
+
+
 def _lane_sums(builder, vectors):
     """The sum of each vector's lanes, in pairs; of `LANES` vectors at once."""
-    index = ir.IntType(32)
-    zeros = [ir.Constant(_LANES, [0.0] * LANES)] * (-len(vectors) % LANES)
-    left = [*vectors, *zeros]
+    left = [*vectors, *[_zeros(_LANES)] * (-len(vectors) % LANES)]
     for group in range(0, len(left), LANES):
         some, apart = left[group : group + LANES], 1
         while len(some) > 1:
             pairs = zip(some[::2], some[1::2], strict=True)
-            some = [_pairwise(builder, *pair, apart) for pair in pairs]
+            some = [builder.fadd(*_halves(builder, *pair, apart)) for pair in pairs]
             apart *= 2
         for i in range(min(LANES, len(vectors) - group)):
-            yield builder.extract_element(some[0], ir.Constant(index, i))
+            yield builder.extract_element(some[0], ir.Constant(_INDEX, i))
 
 
-def _pairwise(builder, first, second, apart):
-    """Sums of lanes so far ``apart``: of the first vector where the second has room for its own."""
+def _halves(builder, first, second, apart):
+    """Lanes so far ``apart``: of the first vector where the second has room for its own."""
     own = [i for i in range(LANES) if not i & apart]
-    kind = ir.VectorType(ir.IntType(32), LANES)
-    halves = []
     for shift in (0, apart):
         lanes = [0] * LANES
         for i in own:
             lanes[i], lanes[i + apart] = i + shift, LANES + i + shift
-        halves.append(builder.shuffle_vector(first, second, ir.Constant(kind, lanes)))
-    return builder.fadd(*halves)
+        yield builder.shuffle_vector(first, second, ir.Constant(_INDICES, lanes))
 
 
 def _weighted(n_clusters, n_runs):

@@ -10,8 +10,16 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS
-from daskcluster.kernels.product_loops import all_products, products_of_stored, to_tile
-from daskcluster.kernels.registers import ROWS
+from daskcluster.kernels.product_loops import (
+    all_products,
+    products_of_bytes,
+    products_of_stored,
+    to_tile,
+)
+from daskcluster.kernels.registers import (
+    HAS_SHORTS,  # noqa: F401 - for `compiled`
+    ROWS,
+)
 from daskcluster.kernels.vectors import two_lowest
 from daskcluster.sizing import LANES
 
@@ -66,8 +74,11 @@ def _note_pairs(pairs, i, near, scores, label, best, margin, unknown):
 
 
 @numba.njit(nogil=True, cache=True)
-def _products(rows, at, packed, tile, out):
-    """Of the rows ``at`` some places and all centres."""
+def _products(rows, at, packed, shorts, scales, tile, out):
+    """Of the rows ``at`` some places and all centres; in 16 bits where there are ``shorts``."""
+    if shorts.size and at.size >= ROWS:
+        products_of_bytes(rows, at, shorts, scales, out)
+        return
     whole = rows.shape[1] == packed.shape[1] and at.size >= ROWS
     if whole and (rows.itemsize == packed.itemsize or packed.shape[0] <= _FEW):
         products_of_stored(rows, at, packed, out)
@@ -81,9 +92,10 @@ def _products(rows, at, packed, tile, out):
 def products_of(rows, packed, tile, out):
     """Of all rows and centres, into ``out``, which has `ROWS` rows more."""
     at = np.arange(rows.shape[0])
+    none, scales = np.empty((0, 0), np.int16), np.empty(0, np.float32)
     for start in range(0, at.size, tile.shape[0]):
         run = slice(start, min(start + tile.shape[0], at.size))
-        _products(rows, at[run], packed, tile, out[run])
+        _products(rows, at[run], packed, none, scales, tile, out[run])
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)
@@ -141,7 +153,8 @@ def _find_tile(
 
 @numba.njit(nogil=True, cache=True)
 def find_all(
-    rows, packed, tile, scored, ends, squares, errors, norms, labels, gaps, radii, unsure
+    rows, packed, shorts, scales, tile, scored, ends, squares, errors,
+    norms, labels, gaps, radii, unsure,
 ):  # fmt: skip
     """Label rows by the centres of each of some models, which lie one after the other.
 
@@ -151,7 +164,7 @@ def find_all(
     n, at = norms.size, np.arange(norms.size)
     for start in range(0, n, tile.shape[0]):
         run = slice(start, min(start + tile.shape[0], n))
-        _products(rows, at[run], packed, tile, scored)
+        _products(rows, at[run], packed, shorts, scales, tile, scored)
         begin = 0
         for m in range(ends.size):
             five = (errors[m, 0], errors[m, 1], errors[m, 2], errors[m, 3], errors[m, 4])
@@ -165,17 +178,17 @@ def find_all(
 @numba.njit(nogil=True, cache=True)
 def compare(
     rows, at, places, all_centers, lengths, found, leasts, exact,
-    packed, tile, scored, weights, squares, errors, weights64, squares64, errors64,
-    labels, norms, gaps, radii, pairs, before, unsure, unknown,
+    packed, shorts, scales, tile, scored, weights, squares, errors, errors_of_all,
+    weights64, squares64, errors64, labels, norms, gaps, radii, pairs, before, unsure, unknown,
 ):  # fmt: skip
     """Label rows by the centres within their reach, and bound them, in place.
 
     The rows ``at`` some places of a table are the rows ``places`` of the state. ``before`` gets
     the labels they had, ``unsure`` those that neither precision decides; returns how many. Double
     precision is for tables whose rows are ``exact``. ``pairs`` may be empty; else ``gaps`` are
-    those of centres out of reach. Beyond ``squares`` and ``scored`` is room, as for `two_lowest`.
+    those of centres out of reach. ``errors_of_all`` are those of products with all centres. Beyond
+    ``squares`` and ``scored`` is room, as for `two_lowest`.
     """
-    slope, offset, limit, away, lift = errors
     slope64, offset64, limit64, _, _ = errors64
     down, k = np.float32(1 - 2.0**-21), all_centers.size
     scores, scores64 = np.empty(k, np.float32), np.empty(k, np.float64)
@@ -186,10 +199,11 @@ def compare(
             run = slice(place, min(place + tile.shape[0], at.size))
             all_near = not lengths[run].any()
             if all_near:
-                _products(rows, at[run], packed, tile, scored)
+                _products(rows, at[run], packed, shorts, scales, tile, scored)
         i, length = places[place], lengths[place]
         near = found[begin : begin + length] if length else all_centers
         begin += length
+        slope, offset, limit, away, lift = errors_of_all if all_near else errors
         if all_near:
             label, best, second = two_lowest(scored, tiled, 0, squares, 0, k)
             if pairs.size:
