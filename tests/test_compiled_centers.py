@@ -126,6 +126,19 @@ def test_centres_that_are_zero_or_tiny_in_16_bits():
     assert lost < 1e-6
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 2), (2, 1, 9), (40, 2)])
+def test_a_tall_product_in_16_bits(sizes, rng):
+    rows = rng.integers(0, 256, (150, 50)).astype(np.uint8)
+    frame = centered(Frame(None, 0), rows.mean(axis=0))
+    models = [Nearest(rows[:size] * 0.5 + size, frame) for size in sizes]
+    for found, model in zip(compiled.find_all(models, rows, None), models, strict=True):
+        wanted = model.find(rows)
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+        # Both are less than the gap by up to the margin, and float32 takes 1e-2 of 1e6.
+        np.testing.assert_allclose(found.gaps, wanted.gaps, rtol=1e-2, atol=100)
+        np.testing.assert_allclose(found.radii, wanted.radii, rtol=1e-3)
+
+
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 40])
 def test_two_lowest(n, rng):
     from daskcluster.kernels import vectors  # noqa: PLC0415 - needs numba

@@ -18,7 +18,7 @@ from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.compiling import LOADING, tell_of_compiling
 from daskcluster.kernels.frame import Frame, Rows, Singles
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_errors
-from daskcluster.kernels.products import pack, tile_for
+from daskcluster.kernels.products import FEWEST_PACKED, pack, tile_for
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import aligned, scratch
 from daskcluster.sizing import LANES
@@ -289,8 +289,9 @@ def _shorts(models: list[Nearest], rows: Rows | None) -> _Stacked:
     errors = [_either(model.shorts.errors, model.single.errors) for model in models]
     if len(each) == 1:
         return _Stacked(each[0].packed, each[0].scales, errors)
-    runs = [slice(len(model.centers)) for model in models]
-    runs[-1] = slice(None)  # with what is beyond its own
+    sizes = [len(model.centers) for model in models]
+    sizes[-1] += max(FEWEST_PACKED - sum(sizes), 0)  # zeros
+    runs = [slice(size) for size in sizes]
     packed = np.concatenate([one.packed[run] for one, run in zip(each, runs, strict=True)])
     scales = np.concatenate([one.scales[run] for one, run in zip(each, runs, strict=True)])
     return _Stacked(packed, scales, errors)

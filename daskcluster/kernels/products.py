@@ -18,7 +18,7 @@ from daskcluster.kernels.frame import Floats, Singles
 from daskcluster.kernels.scratch import aligned, is_aligned, scratch
 from daskcluster.sizing import LANES
 
-_CENTERS = 5  # that loops take at once
+FEWEST_PACKED = 5  # that loops take at once
 _SHORTS = 2 * LANES  # features of a vector in 16 bits
 _MOST_SHORT = 2.0**15 - 1
 _LEAST_SCALE = 2.0**-60  # products of far smaller ones would vanish
@@ -28,7 +28,7 @@ _TILE_ROWS = 64  # they stay in cache until they are compared
 def pack(weights: Singles) -> Singles:
     """Centres (k, d) as the loops read them: whole vectors, and enough of them; zeros beyond."""
     k, d = weights.shape
-    shape = (max(k, _CENTERS), _whole(d))
+    shape = (max(k, FEWEST_PACKED), _whole(d))
     if weights.shape == shape and is_aligned(weights):
         return weights
     packed = aligned(shape, np.float32)
@@ -44,7 +44,7 @@ def shorten(weights: Floats) -> tuple[npt.NDArray[np.int16], Singles, float]:
     twice is zero the second time.
     """
     k, d = weights.shape
-    most = max(k, _CENTERS)
+    most = max(k, FEWEST_PACKED)
     packed = aligned((most, -(-d // _SHORTS) * _SHORTS), np.int16)
     packed[:] = 0
     scales = np.zeros(most, dtype=np.float32)
