@@ -1,5 +1,9 @@
 """What centres are prepared with in loops, against NumPy, and two lowest scores against sorting."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,6 +141,29 @@ def test_a_tall_product_in_16_bits(sizes, rng):
         # Both are less than the gap by up to the margin, and float32 takes 1e-2 of 1e6.
         np.testing.assert_allclose(found.gaps, wanted.gaps, rtol=1e-2, atol=100)
         np.testing.assert_allclose(found.radii, wanted.radii, rtol=1e-3)
+
+
+WITHOUT_SHORTS = """
+import numpy as np
+from daskcluster.kernels import compiled
+from daskcluster.kernels.frame import Frame
+from daskcluster.kernels.nearest import Nearest
+rows = np.random.default_rng(0).integers(0, 256, (40, 64)).astype(np.uint8)
+model = Nearest(rows[:6].astype(float), Frame(None, 0))
+found = compiled.find(model, rows, None, None)
+assert (found.labels == model.find(rows).labels).all()
+print(compiled._row_loops().HAS_SHORTS)
+"""
+
+
+@pytest.mark.slow
+def test_code_for_less_than_this_machine(tmp_path):
+    """numba may be told to compile for any machine: instructions are its, not this one's."""
+    env = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SHORTS], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 40])

@@ -46,6 +46,9 @@ class Reader(Protocol):
 class Reduction(Protocol):
     """A map and a merge over all blocks. Pure: any attempt may be repeated or run elsewhere.
 
+    One that has work to do before any block may do it in a method ``prepare``, which is called in a
+    run on this process's threads; elsewhere its first steps do it.
+
     One whose partials are large says so in an attribute ``partial_nbytes``: they are then merged on
     the workers before what is left of them comes to the driver.
     """

@@ -53,8 +53,8 @@ class ThreadBackend:
         def stops() -> bool:
             return failed.is_set() or self._stop.reason is not None
 
+        self._stop.check()
         if hasattr(job, "prepare"):
-            # Threads that did it would wait for each other at Python's lock.
             job.prepare()
         todo = partitions(cut, self.n_threads)
         if only is not None:

@@ -50,7 +50,7 @@ def shorten(weights, most, least_scale, packed, scales):
             rest = weights[j, e] - short * unit
             lost += rest * rest
             packed[j, e if e < last else e + beyond] = np.int16(short)
-        longest = max(longest, lost)
+        longest = longest if longest >= lost else lost  # what is not a number is kept
     return np.sqrt(longest)
 
 
@@ -88,21 +88,11 @@ def lines(first, crossed, moved, own, lengths, steps, error, lost, up, tiny, gai
 
 
 @numba.njit(nogil=True, cache=True)
-def outside(products, inside, squares, skew, unit, up, tiny, alone, apart):
-    """`Narrow`'s norms of what lies outside the directions, from products of the centres.
-
-    ``inside`` are those of their coordinates.
-    """
-    k = squares.size
-    own = np.empty(k)
-    for j in range(k):
-        lost = inside[j, j] * skew + unit * (squares[j] + inside[j, j])
-        square = products[j, j] - inside[j, j]
-        own[j] = square + 2 * lost
-        square = 0.0 if square + lost < 0 else square + lost
-        alone[j] = np.float32(np.sqrt(square)) * up + tiny
-    for j in range(k):
-        for i in range(k):
-            square = own[j] + own[i] - 2 * (products[j, i] - inside[j, i])
+def outside(products, here, squares, up, apart):
+    """`Narrow`'s distances outside the directions, of some centres from all."""
+    for i in range(here.size):
+        for j in range(squares.size):
+            square = here[i] + squares[j] - 2 * products[i, j]
+            # What is not a number stays that.
             square = 0.0 if square < 0 else square
-            apart[j, i] = np.float32(np.sqrt(square)) * up
+            apart[i, j] = np.float32(np.sqrt(square)) * up

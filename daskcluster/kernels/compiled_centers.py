@@ -93,22 +93,5 @@ class CompiledDrift(Drift):
 class CompiledNarrow(Narrow):
     """`Narrow`, with the same directions."""
 
-    @cached_property
-    @np.errstate(over="ignore", invalid="ignore")
-    def _norms(self) -> tuple[Singles, Singles]:
-        inside, weights = self._inside, self._moved.weights
-        k = len(inside)
-        alone, apart = np.empty(k, np.float32), np.empty((k, k), np.float32)
-        center_loops().outside(
-            weights @ weights.T, inside @ inside.T, self._moved.own_squares,
-            self._basis.skew, self._relative, UP, TINY, alone, apart,
-        )  # fmt: skip
-        return alone, apart
-
-    @property
-    def alone(self) -> Singles:
-        return self._norms[0]
-
-    @property
-    def apart(self) -> Singles:
-        return self._norms[1]
+    def _bound(self, products: Floats, here: Floats, squares: Floats, apart: Singles) -> None:
+        center_loops().outside(products, here, squares, UP, apart)

@@ -18,6 +18,7 @@ from daskcluster.kernels.sparse import SparseRows, is_sparse
 from daskcluster.kernels.sparse_sums import add_by_cluster
 from daskcluster.sizing import Grid, pairs_width
 
+_FEW_ELEMENTS = 1 << 18  # of centres
 _RUN = 4096  # rows summed at once; far below the 2**14 that exact.cluster_sums allows
 
 
@@ -146,8 +147,13 @@ class Assign:
         shorts = ["nearest.shorts"] if self._compares_all and not narrow else []
         return [*coordinates, *apart, "drift.losses", *shorts, *begin, "drift.steps"]
 
-    @np.errstate(over="ignore", invalid="ignore")
     def prepare(self) -> None:
+        """Before threads begin: they would wait for each other longer than it takes alone."""
+        if self.centers.size < _FEW_ELEMENTS:
+            self._prepare()
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _prepare(self) -> None:
         """Threads that come here at once share the work, and do not wait for one that does all."""
         while self.bounded and self.previous is not None:
             try:
@@ -161,7 +167,7 @@ class Assign:
         if not (self.bounded and self._follows(state)):
             return Asked(state, None)
         assert state is not None
-        self.prepare()
+        self._prepare()
         if self.nearest.repeats:
             state.pairs = None
         if state.pairs is not None and state.sketch is not None:

@@ -22,7 +22,7 @@ from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
 from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.prepared import Moved
 from daskcluster.kernels.scratch import aligned, scratch
-from daskcluster.sizing import projection_tile_rows
+from daskcluster.sizing import OUTSIDE_ROWS, projection_tile_rows
 
 _SEGMENT = 128  # shorter sums err less
 _ROUNDS = 3
@@ -190,18 +190,27 @@ class Narrow:
         The last product is the one before it but for the skew, and float64 loses in proportion to
         the squares.
         """
-        inside, weights = self._inside, self._moved.weights
-        products = weights @ weights.T
-        products -= inside @ inside.T
+        inside, weights, k = self._inside, self._moved.weights, len(self._inside)
         own = np.einsum("ij,ij->i", inside, inside)
         lost = own * self._basis.skew + self._relative * (self._moved.own_squares + own)
-        alone = np.sqrt(np.maximum(products.diagonal() + lost, 0)).astype(np.float32)
-        own = products.diagonal() + 2 * lost
+        squares = self._moved.own_squares - own
+        alone = np.sqrt(np.maximum(squares + lost, 0)).astype(np.float32) * UP + TINY
+        squares += 2 * lost
+        apart = np.empty((k, k), dtype=np.float32)
+        for start in range(0, k, OUTSIDE_ROWS):
+            run = slice(start, start + OUTSIDE_ROWS)
+            products = weights[run] @ weights.T
+            products -= inside[run] @ inside.T
+            self._bound(products, squares[run], squares, apart[run])
+        return alone, apart
+
+    def _bound(self, products: Floats, here: Floats, squares: Floats, apart: Singles) -> None:
+        """From products of some centres and all, and their squares, to their distances."""
         products *= -2
-        products += own
-        products += own[:, np.newaxis]
-        apart = np.sqrt(np.maximum(products, 0, out=products)).astype(np.float32)
-        return alone * UP + TINY, apart * UP
+        products += squares
+        products += here[:, np.newaxis]
+        np.sqrt(np.maximum(products, 0, out=products), out=products)
+        np.multiply(products, np.float64(UP), out=apart, casting="same_kind")
 
     @property
     def _relative(self) -> float:

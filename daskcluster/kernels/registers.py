@@ -7,7 +7,8 @@ on how many rows or centres are computed at once, nor on the machine.
 # ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, mypy sees none
 
 import numba
-from llvmlite import binding, ir
+from llvmlite import ir
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from daskcluster.sizing import LANES
@@ -18,9 +19,10 @@ _SHORT, _INDEX = ir.IntType(16), ir.IntType(32)
 _INDICES = _WHOLES = ir.VectorType(_INDEX, LANES)
 SHORTS = 2 * LANES
 _SHORTS = ir.VectorType(_SHORT, SHORTS)
-_FEATURES = binding.get_host_cpu_features()
-_WIDE = _FEATURES.get("avx512f", False) and _FEATURES.get("avx512bw", False)
-HAS_SHORTS = _WIDE or _FEATURES.get("avx2", False)
+# Of the machine that numba compiles for: NUMBA_CPU_NAME and others may name less than this one.
+_FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+_WIDE = "+avx512f" in _FEATURES and "+avx512bw" in _FEATURES
+HAS_SHORTS = _WIDE or "+avx2" in _FEATURES
 _STORED = (numba.uint8, numba.float32, numba.float64)
 # As many sums as the registers hold.
 ROWS = 4 if _WIDE else 1

@@ -67,7 +67,7 @@ def _note_pairs(pairs, i, near, scores, label, best, margin, unknown):
     down, least = np.float32(1 - 2.0**-21), unknown
     for e in range(near.size):
         gap = ((scores[e] - best) - margin) * down
-        gap = gap if near[e] != label and gap < unknown else unknown
+        gap = unknown if near[e] == label or gap >= unknown else gap
         pairs[i, near[e]] = gap
         least = min(least, gap)
     return least

@@ -58,6 +58,12 @@ class Together:
     def _named(self) -> list[tuple[int, Any]]:
         return list(zip(self.names or range(len(self.jobs)), self.jobs, strict=True))
 
+    def prepare(self) -> None:
+        """Let those that want to prepare."""
+        for job in self.jobs:
+            if hasattr(job, "prepare"):
+                job.prepare()
+
     def ask(self, states: States | None) -> Wanted:
         """What any of the reductions needs must be read."""
         left = {} if states is None else dict(states)

@@ -69,9 +69,6 @@ def widen_row(typing, pairs, row, gain, apart, label, reach, unknown):
             at = builder.gep(array.data, [builder.add(first, j)])
             return builder.bitcast(at, lanes.as_pointer())
 
-        def lesser_of(a, b):
-            return builder.select(builder.fcmp_ordered("<", a, b), a, b)
-
         zero, step = (context.get_constant(numba.intp, m) for m in (0, LANES))
         with cgutils.for_range_slice(builder, zero, width, step) as (j, _):
             before = builder.load(place(table, begin, j), align=4)
@@ -82,9 +79,11 @@ def widen_row(typing, pairs, row, gain, apart, label, reach, unknown):
                 *(builder.call(_vector(builder, "fabs", lanes, 1), [v]) for v in (before, loss))
             )
             after = builder.fadd(before, builder.fsub(loss, builder.fmul(unit, size)))
-            after = lesser_of(after, most)
+            after = builder.select(builder.fcmp_ordered(">", after, most), most, after)
             builder.store(after, place(table, begin, j), align=4)
-            builder.store(lesser_of(after, builder.load(least)), least)
+            before = builder.load(least)
+            lower = builder.fcmp_ordered("<", after, before)
+            builder.store(builder.select(lower, after, before), least)
         return _least_lane(builder, builder.load(least))
 
     kinds = pairs, numba.intp, gain, apart, numba.intp, numba.float32, numba.float32

@@ -7,6 +7,7 @@ from daskcluster.sizing.blocks import MIB, TASKS_PER_THREAD
 from daskcluster.sizing.tiles import (
     LANES,
     MOST_PROJECTED,
+    OUTSIDE_ROWS,
     small_products,
     soft_group,
     soft_rows,
@@ -53,7 +54,8 @@ def fit_bytes(
     rows = block_rows * n_runs * (8 * (2 * seed_trials(n_clusters) + 3) + 32)
     tiles = tile * (3 * 8 * n_features + 3 * 8 * n_clusters)
     centers = n_clusters * n_features * (8 + 8 + 8 + 4)
-    centers += min(n_clusters, MOST_PROJECTED) ** 2 * 12
+    projected = min(n_clusters, MOST_PROJECTED)
+    centers += projected * (8 * projected + 16 * min(projected, OUTSIDE_ROWS))
     statistics = (TASKS_PER_THREAD + 3) * n_limbs * n_clusters * n_features * 8
     return n_threads * (blocks + rows + tiles + centers + statistics) + WORKER_OVERHEAD
 

@@ -4,6 +4,8 @@ from daskcluster.sizing.blocks import MIB, grain_rows
 
 # Between more centres the distances outside the directions would take more room than blocks.
 MOST_PROJECTED = 4096
+# Centres whose float64 products with all are held at once.
+OUTSIDE_ROWS = 1024
 FEWEST_PROJECTED = 16
 # Beyond it a gap of each centre takes longer to bring up to date than what it saves.
 MOST_PAIRED = 128
