@@ -13,7 +13,8 @@ from strategies import CHECK, batches, centers_for, frames_for, grid_for, tables
 from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame
-from daskcluster.kernels.hard import _RUN, Assign, HardPartial, HardState, merge_hard, moved
+from daskcluster.kernels.hard import Assign, HardState
+from daskcluster.kernels.moved import _RUN, HardPartial, merge_hard, moved
 from daskcluster.sizing import ROW_TYPES
 
 
