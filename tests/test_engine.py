@@ -18,6 +18,7 @@ from daskcluster.engine.blas import OneBlasThread
 from daskcluster.engine.memory import MEMORY, ProcessMemory
 from daskcluster.errors import InputError
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.together import Together
 from daskcluster.sizing import Cut
 from daskcluster.store import open_rows
 
@@ -47,6 +48,20 @@ class Sum:
 
     def merge(self, a, b):
         return a + b
+
+
+@dataclass(frozen=True)
+class Prepared(Sum):
+    """Sums only what it was prepared for."""
+
+    calls: list
+
+    def prepare(self):
+        self.calls.append(threading.get_ident())
+
+    def step(self, batch, state):
+        assert self.calls
+        return super().step(batch, state)
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,16 @@ def test_what_fits_the_budget_is_decoded_once(budget):
         assert run.passes == decoded / 10
         assert MEMORY.bytes_kept() <= parse_bytes(budget)
     assert MEMORY.bytes_kept() == 0
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_all_blocks_need_is_prepared_once_before_them(alone):
+    calls, data = [], CountingReader([])
+    job = Prepared(calls) if alone else Together((Prepared(calls), Sum()))
+    with Session(data, Cut(40, 4), 320) as session:
+        total = session.reduce(job, "sum")
+    assert total == (780 if alone else (780, 780))
+    assert calls == [threading.get_ident()]
 
 
 def test_only_the_named_blocks_are_read():

@@ -17,7 +17,7 @@ from daskcluster.kernels.projection import Narrow
 from daskcluster.kernels.scratch import aligned
 from daskcluster.sizing import pairs_width
 
-_SCALES = 1000
+_SCALES = 1000  # powers of two within float64
 
 
 def can_move(frame: Frame) -> bool:
@@ -35,9 +35,7 @@ def move(centers: Floats, frame: Frame) -> Moved:
     weights, single = np.empty(centers.shape), aligned(centers.shape, np.float32)
     squares, own_squares = np.empty((2, len(centers)))
     middle = frame.middle_of(centers.shape[1])
-    center_loops().move(
-        np.ascontiguousarray(centers), middle, weights, single, squares, own_squares
-    )
+    center_loops().move(centers, middle, weights, single, squares, own_squares)
     return moved_of(weights, single, squares, own_squares, middle)
 
 
@@ -46,10 +44,8 @@ class CompiledDrift(Drift):
 
     @cached_property
     def _moves(self) -> tuple[Singles, Singles]:
-        moves, steps = (
-            aligned(self._after.shape, np.float32),
-            np.empty(len(self._after), np.float32),
-        )
+        moves = aligned(self._after.shape, np.float32)
+        steps = np.empty(len(moves), dtype=np.float32)
         unit = 2.0**-self._frame.exponent
         center_loops().moves(self._before, self._after, unit, UP, TINY, moves, steps)
         return moves, steps
@@ -70,10 +66,8 @@ class CompiledDrift(Drift):
         return gain, apart
 
     def _lines(self, run: slice, parting: Singles) -> tuple[Singles, Singles]:
-        gain, apart = (
-            np.full(parting.shape, np.inf, np.float32),
-            np.zeros(parting.shape, np.float32),
-        )
+        gain = np.full(parting.shape, np.inf, dtype=np.float32)
+        apart = np.zeros(parting.shape, dtype=np.float32)
         self._fill(run, parting, gain, apart)
         return gain, apart
 

@@ -118,7 +118,9 @@ class Assign:
         begin = ["nearest.double", "nearest.single", "nearest.moved"]
         if self._keeps_pairs:
             return [*coordinates, "drift.pairs", *apart, *begin, "drift.parting"]
-        shorts = ["nearest.shorts"] if self._compares_all and not narrow else []
+        # Rows of one limb are integers, most often bytes.
+        bytes_for_all = self._compares_all and not narrow and self.grid.n_limbs == 1
+        shorts = ["nearest.shorts"] if bytes_for_all else []
         return [*coordinates, *apart, "drift.losses", *shorts, *begin, "drift.steps"]
 
     def prepare(self) -> None:
