@@ -11,12 +11,13 @@ from llvmlite import ir
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from daskcluster.kernels.llvm import INDEX, array_of, named, spread
 from daskcluster.sizing import LANES
 
 _SINGLE, _WHOLE = ir.FloatType(), ir.IntType(64)
 _LANES = ir.VectorType(_SINGLE, LANES)
-_SHORT, _INDEX = ir.IntType(16), ir.IntType(32)
-_INDICES = _WHOLES = ir.VectorType(_INDEX, LANES)
+_SHORT = ir.IntType(16)
+_INDICES = _WHOLES = ir.VectorType(INDEX, LANES)
 SHORTS = 2 * LANES
 _SHORTS = ir.VectorType(_SHORT, SHORTS)
 # Of the machine that numba compiles for: NUMBA_CPU_NAME and others may name less than this one.
@@ -31,10 +32,6 @@ CLUSTERS = 5
 RUNS = 4 if _WIDE else 1
 
 
-def _array(context, builder, signature, arguments, i):
-    return context.make_array(signature.args[i])(context, builder, arguments[i])
-
-
 def _load(builder, place):
     """`LANES` bytes or reals, as float32."""
     kind = place.type.pointee
@@ -42,7 +39,7 @@ def _load(builder, place):
     lanes = ir.VectorType(kind, LANES)
     numbers = builder.load(builder.bitcast(place, lanes.as_pointer()), align=aligned)
     if isinstance(kind, ir.IntType):
-        numbers = builder.zext(numbers, ir.VectorType(ir.IntType(32), LANES))
+        numbers = builder.zext(numbers, _INDICES)
         return builder.sitofp(numbers, _LANES)
     return builder.fptrunc(numbers, _LANES) if isinstance(kind, ir.DoubleType) else numbers
 
@@ -51,36 +48,22 @@ def _store(builder, value, place):
     builder.store(value, builder.bitcast(place, _LANES.as_pointer()), align=4)
 
 
-def _spread(builder, number):
-    """A number in all lanes."""
-    empty, index = ir.Constant(_LANES, ir.Undefined), ir.IntType(32)
-    first = builder.insert_element(empty, number, ir.Constant(index, 0))
-    nowhere = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
-    return builder.shuffle_vector(first, empty, nowhere)
-
-
 def _zeros(lanes):
     return ir.Constant(lanes, [0.0 if lanes == _LANES else 0] * LANES)
 
 
-def _named(builder, name, result, kinds):
-    """One of LLVM's functions."""
-    kind = ir.FunctionType(result, kinds)
-    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-
-
 def _add_product(builder, first, second, before):
-    fused = _named(builder, f"llvm.fma.v{LANES}f32", _LANES, [_LANES] * 3)
+    fused = named(builder, f"llvm.fma.v{LANES}f32", _LANES, [_LANES] * 3)
     return builder.call(fused, [first, second, before])
 
 
 def _add_short_products(builder, first, second, before):
     """Of neighbours too: two products a lane."""
     if _WIDE:
-        multiply = _named(builder, "llvm.x86.avx512.pmaddw.d.512", _WHOLES, [_SHORTS] * 2)
+        multiply = named(builder, "llvm.x86.avx512.pmaddw.d.512", _WHOLES, [_SHORTS] * 2)
         return builder.add(before, builder.call(multiply, [first, second]))
-    whole, short = (ir.VectorType(kind, n) for kind, n in ((_INDEX, LANES // 2), (_SHORT, LANES)))
-    multiply = _named(builder, "llvm.x86.avx2.pmadd.wd", whole, [short] * 2)
+    whole, short = (ir.VectorType(kind, n) for kind, n in ((INDEX, LANES // 2), (_SHORT, LANES)))
+    multiply = named(builder, "llvm.x86.avx2.pmadd.wd", whole, [short] * 2)
     halves = []
     for begin in (0, LANES):
         lanes = ir.Constant(_INDICES, list(range(begin, begin + LANES)))
@@ -119,7 +102,7 @@ def copy_lanes(typing, table, row, start, tile, tile_row):
 
     def generate(context, builder, signature, arguments):
         _, row, start, _, tile_row = arguments
-        table, tile = (_array(context, builder, signature, arguments, i) for i in (0, 3))
+        table, tile = (array_of(context, builder, signature, arguments, i) for i in (0, 3))
         source, target = (
             builder.gep(
                 array.data,
@@ -170,7 +153,7 @@ def products(typing, tile, row, packed, center, start, stop, out, out_row):
 
     def generate(context, builder, signature, arguments):
         _, row, _, center, start, stop, _, out_row = arguments
-        tile, packed, out = (_array(context, builder, signature, arguments, i) for i in (0, 2, 6))
+        tile, packed, out = (array_of(context, builder, signature, arguments, i) for i in (0, 2, 6))
         rows, into = (_consecutive(builder, *one, ROWS) for one in ((tile, row), (out, out_row)))
         _multiply(builder, rows, packed, center, start, stop, into)
         return context.get_dummy_value()
@@ -199,7 +182,7 @@ def stored_products(typing, table, at, place, packed, center, stop, out):
     def generate(context, builder, signature, arguments):
         _, _, place, _, center, stop, _ = arguments
         table, at, packed, out = (
-            _array(context, builder, signature, arguments, i) for i in (0, 1, 3, 6)
+            array_of(context, builder, signature, arguments, i) for i in (0, 1, 3, 6)
         )
         rows = _at_places(builder, table, at, place)
         into = _consecutive(builder, out, place, ROWS)
@@ -226,7 +209,7 @@ def short_products(typing, table, at, place, packed, scales, center, stop, out):
         if signature.args[0].dtype != numba.uint8 or not HAS_SHORTS:
             return context.get_dummy_value()
         table, at, packed, scales, out = (
-            _array(context, builder, signature, arguments, i) for i in (0, 1, 3, 4, 7)
+            array_of(context, builder, signature, arguments, i) for i in (0, 1, 3, 4, 7)
         )
         rows = _at_places(builder, table, at, place)
         centers = _consecutive(builder, packed, center, CENTERS)
@@ -272,7 +255,7 @@ def _lane_sums(builder, vectors):
             some = [builder.fadd(*_halves(builder, *pair, apart)) for pair in pairs]
             apart *= 2
         for i in range(min(LANES, len(vectors) - group)):
-            yield builder.extract_element(some[0], ir.Constant(_INDEX, i))
+            yield builder.extract_element(some[0], ir.Constant(INDEX, i))
 
 
 def _halves(builder, first, second, apart):
@@ -293,7 +276,7 @@ def _weighted(n_clusters, n_runs):
         def generate(context, builder, signature, arguments):
             _, start, stop, column, _, cluster, _ = arguments
             tile, shares, out = (
-                _array(context, builder, signature, arguments, i) for i in (0, 4, 6)
+                array_of(context, builder, signature, arguments, i) for i in (0, 4, 6)
             )
             width, n, out_width = (builder.extract_value(a.shape, 1) for a in (tile, shares, out))
             clusters = [builder.add(cluster, ir.Constant(_WHOLE, c)) for c in range(n_clusters)]
@@ -306,7 +289,7 @@ def _weighted(n_clusters, n_runs):
                 row = builder.gep(tile.data, [builder.add(builder.mul(i, width), column)])
                 features = [_load(builder, place) for place in across(row)]
                 for place in own:
-                    share = _spread(builder, builder.load(builder.gep(place, [i])))
+                    share = spread(builder, builder.load(builder.gep(place, [i])))
                     yield from ((share, feature) for feature in features)
 
             found = iter(_accumulate(builder, start, stop, n_clusters * n_runs, terms))

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.extending import intrinsic
 
+from daskcluster.kernels.llvm import array_of, named, spread
 from daskcluster.sizing import LANES
 
 _AHEAD = 96  # elements: fetched sooner, they are there when they are needed
@@ -32,7 +33,7 @@ def not_above_zero(typing, table, row, start):
     """Which of 16 float32 from a place of a row of a table on are not above 0: a bit each."""
 
     def generate(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        array = array_of(context, builder, signature, arguments, 0)
         lanes = ir.VectorType(ir.FloatType(), LANES)
         at = builder.mul(arguments[1], builder.extract_value(array.shape, 1))
         at = builder.add(at, arguments[2])
@@ -57,12 +58,12 @@ def widen_row(typing, pairs, row, gain, apart, label, reach, unknown):
 
     def generate(context, builder, signature, arguments):
         table, lines, slopes = (
-            context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 2, 3)
+            array_of(context, builder, signature, arguments, i) for i in (0, 2, 3)
         )
         _, row, _, _, label, reach, unknown = arguments
         width = builder.extract_value(table.shape, 1)
         begin, own = builder.mul(row, width), builder.mul(label, width)
-        reach, most = _spread(builder, builder.fneg(reach)), _spread(builder, unknown)
+        reach, most = spread(builder, builder.fneg(reach)), spread(builder, unknown)
         least = cgutils.alloca_once_value(builder, infinite)
 
         def place(array, first, j):
@@ -74,10 +75,11 @@ def widen_row(typing, pairs, row, gain, apart, label, reach, unknown):
             before = builder.load(place(table, begin, j), align=4)
             line = builder.load(place(lines, own, j), align=4)
             slope = builder.load(place(slopes, own, j), align=4)
-            loss = builder.call(_vector(builder, "fma", lanes, 3), [reach, slope, line])
-            size = builder.fadd(
-                *(builder.call(_vector(builder, "fabs", lanes, 1), [v]) for v in (before, loss))
+            loss = builder.call(
+                named(builder, f"llvm.fma.v{LANES}f32", lanes, [lanes] * 3), [reach, slope, line]
             )
+            absolute = named(builder, f"llvm.fabs.v{LANES}f32", lanes, [lanes])
+            size = builder.fadd(*(builder.call(absolute, [v]) for v in (before, loss)))
             after = builder.fadd(before, builder.fsub(loss, builder.fmul(unit, size)))
             after = builder.select(builder.fcmp_ordered(">", after, most), most, after)
             builder.store(after, place(table, begin, j), align=4)
@@ -90,13 +92,6 @@ def widen_row(typing, pairs, row, gain, apart, label, reach, unknown):
     return numba.float32(*kinds), generate
 
 
-def _vector(builder, name, lanes, n):
-    """One of LLVM's functions of ``n`` vectors."""
-    whole = f"llvm.{name}.v{LANES}f32"
-    kind = ir.FunctionType(lanes, [lanes] * n)
-    return builder.module.globals.get(whole) or ir.Function(builder.module, kind, whole)
-
-
 @intrinsic
 def least_above_zero(typing, table, row):
     """The least of the float32 of a row that are above 0; rows are whole vectors wide."""
@@ -104,7 +99,7 @@ def least_above_zero(typing, table, row):
     infinite, zeros = (ir.Constant(lanes, [number] * LANES) for number in (math.inf, 0.0))
 
     def generate(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        array = array_of(context, builder, signature, arguments, 0)
         width = builder.extract_value(array.shape, 1)
         begin = builder.mul(arguments[1], width)
         least = cgutils.alloca_once_value(builder, infinite)
@@ -136,9 +131,7 @@ def two_lowest(typing, table, row, column, squares, first, n):
     numbered = ir.Constant(places, list(range(LANES)))
 
     def generate(context, builder, signature, arguments):
-        products, norms = (
-            context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 3)
-        )
+        products, norms = (array_of(context, builder, signature, arguments, i) for i in (0, 3))
         _, row, column, _, first, n = arguments
         begin = builder.add(builder.mul(row, builder.extract_value(products.shape, 1)), column)
         best, after = (cgutils.alloca_once_value(builder, infinite) for _ in range(2))
@@ -152,10 +145,8 @@ def two_lowest(typing, table, row, column, squares, first, n):
         with cgutils.for_range_slice(builder, zero, n, step) as (j, _):
             product = load(products, builder.add(begin, j))
             score = builder.fsub(load(norms, builder.add(first, j)), builder.fadd(product, product))
-            own = builder.add(_spread(builder, builder.trunc(j, ir.IntType(32))), numbered)
-            there = builder.icmp_signed(
-                "<", own, _spread(builder, builder.trunc(n, ir.IntType(32)))
-            )
+            own = builder.add(spread(builder, builder.trunc(j, ir.IntType(32))), numbered)
+            there = builder.icmp_signed("<", own, spread(builder, builder.trunc(n, ir.IntType(32))))
             score = builder.select(there, score, infinite)
             lowest, next_lowest = builder.load(best), builder.load(after)
             lower = builder.fcmp_ordered("<", score, lowest)
@@ -167,10 +158,10 @@ def two_lowest(typing, table, row, column, squares, first, n):
             builder.store(builder.select(lower, own, builder.load(place)), place)
         lowest = builder.load(best)
         least = _least_lane(builder, lowest)
-        same = builder.fcmp_ordered("==", lowest, _spread(builder, least))
+        same = builder.fcmp_ordered("==", lowest, spread(builder, least))
         lane = _first_bit(builder, builder.zext(builder.bitcast(same, ir.IntType(LANES)), whole))
         lane = builder.trunc(lane, ir.IntType(32))
-        mine = builder.icmp_signed("==", numbered, _spread(builder, lane))
+        mine = builder.icmp_signed("==", numbered, spread(builder, lane))
         second = _least_lane(builder, builder.select(mine, builder.load(after), lowest))
         found = builder.sext(builder.extract_element(builder.load(place), lane), whole)
         return context.make_tuple(builder, signature.return_type, [found, least, second])
@@ -179,20 +170,10 @@ def two_lowest(typing, table, row, column, squares, first, n):
     return types.Tuple((numba.intp, numba.float32, numba.float32))(*kinds), generate
 
 
-def _spread(builder, number):
-    """A number in all lanes."""
-    index = ir.IntType(32)
-    empty = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
-    one = builder.insert_element(empty, number, ir.Constant(index, 0))
-    nowhere = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
-    return builder.shuffle_vector(one, empty, nowhere)
-
-
 def _least_lane(builder, vector):
     """The least of its lanes, none of them NaN."""
     name = f"llvm.vector.reduce.fmin.v{LANES}f32"
-    kind = ir.FunctionType(ir.FloatType(), [vector.type])
-    least = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    least = named(builder, name, ir.FloatType(), [vector.type])
     return builder.call(least, [vector], fastmath=("nnan",))
 
 
@@ -218,7 +199,7 @@ def fetch(typing, row, place):
     """Have the cache line of an element of a row brought near; nobody waits for it."""
 
     def generate(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        array = array_of(context, builder, signature, arguments, 0)
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         address = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
@@ -268,8 +249,7 @@ def add_products(typing, data, indices, columns, begin, end, group, out, n_runs)
     def generate(context, builder, signature, arguments):
         lanes = ir.VectorType(ir.FloatType(), LANES)
         rows, places, table, into = (
-            context.make_array(signature.args[i])(context, builder, arguments[i])
-            for i in (0, 1, 2, 6)
+            array_of(context, builder, signature, arguments, i) for i in (0, 1, 2, 6)
         )
         first, last, group = arguments[3:6]
         width = builder.extract_value(table.shape, 1)
@@ -298,11 +278,7 @@ def add_products(typing, data, indices, columns, begin, end, group, out, n_runs)
             at = builder.load(builder.gep(places.data, [e]))
             at = context.cast(builder, at, signature.args[1].dtype, place)
             at = builder.add(builder.mul(at, width), group)
-            one = builder.insert_element(
-                ir.Constant(lanes, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-            )
-            spread = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-            factor = builder.shuffle_vector(one, one, spread)
+            factor = spread(builder, value)
             for total in sums:
                 address = builder.bitcast(builder.gep(table.data, [at]), lanes.as_pointer())
                 product = builder.fmul(factor, builder.load(address, align=4), ("contract",))
