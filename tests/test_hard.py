@@ -14,7 +14,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.hard import Assign, HardState
-from daskcluster.kernels.moved import _RUN, HardPartial, merge_hard, moved
+from daskcluster.kernels.hard_sums import _RUN, HardPartial, merge_hard, moved
 from daskcluster.sizing import ROW_TYPES
 
 

@@ -16,7 +16,7 @@ from daskcluster.kernels import exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.farthest import Farthest
 from daskcluster.kernels.frame import Frame, frame_of, unmoved
-from daskcluster.kernels.moved import moved
+from daskcluster.kernels.hard_sums import moved
 from daskcluster.kernels.nearest import Nearest
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.sizing import sum_grid

@@ -25,7 +25,7 @@ from daskcluster.fit.weights import in_units
 from daskcluster.kernels import compiled, compiled_sums, exact
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.frame import Floats
-from daskcluster.kernels.moved import HardPartial, merge_hard, moved
+from daskcluster.kernels.hard_sums import HardPartial, merge_hard, moved
 from daskcluster.kernels.nearest import Found, Nearest
 from daskcluster.kernels.sparse import SparseRows
 from daskcluster.kernels.spread import (

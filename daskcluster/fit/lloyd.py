@@ -15,7 +15,7 @@ from daskcluster.kernels.compiled import worthwhile
 from daskcluster.kernels.farthest import FarRow, Farthest
 from daskcluster.kernels.frame import Floats
 from daskcluster.kernels.hard import Assign
-from daskcluster.kernels.moved import HardPartial
+from daskcluster.kernels.hard_sums import HardPartial
 from daskcluster.kernels.nearest import Labels
 from daskcluster.kernels.projection import Basis
 from daskcluster.kernels.rowmaps import unit_rows

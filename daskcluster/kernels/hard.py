@@ -10,7 +10,7 @@ from daskcluster.kernels import compiled, compiled_centers, compiled_sums, compi
 from daskcluster.kernels.batch import Batch, Indices
 from daskcluster.kernels.bounds import Drift
 from daskcluster.kernels.frame import Floats, Frame, Rows, Singles
-from daskcluster.kernels.moved import HardPartial, merge_hard, moved
+from daskcluster.kernels.hard_sums import HardPartial, merge_hard, moved
 from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest
 from daskcluster.kernels.prepared import move
 from daskcluster.kernels.projection import Basis, Narrow, Sketch, products_of, sketch_of
