@@ -1,6 +1,7 @@
 """Bounds that prune: never above the truth, and never in the way of a label."""
 
 import numpy as np
+import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from strategies import CHECK, centers_for, frames_for, grid_for, tables
 
 from daskcluster.kernels.batch import Batch
 from daskcluster.kernels.bounds import _BINS, _REACH, Drift
+from daskcluster.kernels.compiled_centers import CompiledDrift, can_drift
 from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
@@ -25,9 +27,12 @@ def moves_for(data, centers):
     return moved if np.abs(moved).max() <= 2.0**480 else centers
 
 
+@pytest.mark.parametrize("kind", [Drift, CompiledDrift])
 @given(tables(max_rows=12), st.data())
 @CHECK
-def test_widened_bounds_hold_in_exact_arithmetic(table, data):
+def test_widened_bounds_hold_in_exact_arithmetic(kind, table, data):
+    if kind is CompiledDrift:
+        pytest.importorskip("numba")
     before = data.draw(centers_for(table))
     rows = reference.fractions(table)
     for frame in frames_for(before):
@@ -36,7 +41,8 @@ def test_widened_bounds_hold_in_exact_arithmetic(table, data):
         gaps, radii = found.gaps, found.radii
         for _ in range(3):
             before, after = after, moves_for(data, after)
-            gaps, radii = Drift(before, after, frame).widen(found.labels, gaps, radii)
+            drift = (kind if can_drift(frame) else Drift)(before, after, frame)
+            gaps, radii = drift.widen(found.labels, gaps, radii)
         scale = reference.Fraction(2) ** frame.exponent
         own = reference.fractions(after)
         for row, label, gap, radius in zip(rows, found.labels, gaps, radii, strict=True):

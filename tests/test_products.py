@@ -11,6 +11,7 @@ from strategies import CHECK
 from daskcluster.errors import EngineError
 from daskcluster.kernels import exact, products
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.compiling import Loops
 from daskcluster.kernels.frame import Frame
 from daskcluster.kernels.responsibilities import Softness
 from daskcluster.kernels.soft import Soften, soft_grids
@@ -116,8 +117,7 @@ def test_exponentials_in_loops():
 
 
 def test_without_numba_a_worker_says_so(monkeypatch):
-    monkeypatch.setattr(products, "_soft_loops", products._soft_loops.__wrapped__)
-    monkeypatch.delattr("daskcluster.kernels.soft_loops", raising=False)
+    monkeypatch.setattr(products, "_soft_loops", Loops("soft_loops", "soften"))
     monkeypatch.setitem(sys.modules, "daskcluster.kernels.soft_loops", None)
     with pytest.raises(EngineError, match="install the extra 'fast' on all or on none"):
         products.soft_loops()

@@ -11,6 +11,7 @@ from strategies import CHECK, centers_for, frames_for, grid_for, tables
 
 from daskcluster import KMeans, convert_npy
 from daskcluster.kernels.batch import Batch
+from daskcluster.kernels.compiled_centers import CompiledNarrow
 from daskcluster.kernels.frame import Frame, centered
 from daskcluster.kernels.hard import Assign
 from daskcluster.kernels.nearest import Nearest
@@ -34,9 +35,12 @@ def bases_for(data, table, frame):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("kind", [Narrow, CompiledNarrow])
 @given(tables(max_rows=12), st.data())
 @CHECK
-def test_bounds_hold_in_exact_arithmetic(table, data):
+def test_bounds_hold_in_exact_arithmetic(kind, table, data):
+    if kind is CompiledNarrow:
+        pytest.importorskip("numba")
     centers = data.draw(centers_for(table))
     frame = data.draw(st.sampled_from(frames_for(centers)))
     nearest = Nearest(centers, frame)
@@ -46,7 +50,7 @@ def test_bounds_hold_in_exact_arithmetic(table, data):
     sketch = sketch_of(table, norms, frame, basis)
     at = np.arange(len(table))
     with np.errstate(all="ignore"):
-        found = Narrow(nearest.moved, frame, basis).narrow(sketch, norms, at)
+        found = kind(nearest.moved, frame, basis).narrow(sketch, norms, at)
     scale = reference.Fraction(4) ** frame.exponent
     own = reference.fractions(nearest.centers)
     for i, row in enumerate(reference.fractions(table)):

@@ -156,11 +156,12 @@ class Drift:
 
     @cached_property
     def parting(self) -> Singles:
-        """Upper bounds on ``||e_j - e_a||^2``, shape (n_clusters, n_clusters)."""
+        """What `_lines` makes ``||e_j - e_a||^2`` of, shape (n_clusters, n_clusters)."""
         return self._parting(slice(0, len(self._after)))
 
     @np.errstate(over="ignore", invalid="ignore")
     def _parting(self, run: slice) -> Singles:
+        """Upper bounds, for the centres of a run and all others."""
         moves, steps = self._moves
         here = steps[run, np.newaxis]
         parting: Singles = moves[run] @ moves.T

@@ -10,9 +10,7 @@ import numba
 import numpy as np
 
 from daskcluster.kernels.loops import SUMS
-from daskcluster.sizing import LANES
-
-_SHORTS = 2 * LANES  # features of a vector in 16 bits
+from daskcluster.sizing import SHORT_LANES
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUMS)
@@ -37,7 +35,7 @@ def shorten(weights, most, least_scale, packed, scales):
     """
     (k, d), longest = weights.shape, 0.0
     beyond = packed.shape[1] - d
-    last = packed.shape[1] - _SHORTS
+    last = packed.shape[1] - SHORT_LANES
     for j in range(k):
         largest = lost = 0.0
         for e in range(d):

@@ -21,7 +21,7 @@ from daskcluster.kernels.nearest import UNKNOWN, Found, Labels, Nearest, norm_er
 from daskcluster.kernels.products import FEWEST_PACKED, pack, tile_for
 from daskcluster.kernels.projection import Narrow, Sketch
 from daskcluster.kernels.scratch import aligned, scratch
-from daskcluster.sizing import LANES
+from daskcluster.sizing import LANES, SHORT_LANES
 
 # Multiplications a pass from which loading numba, and once on a machine compiling, are paid back.
 WORTHWHILE = 3e8
@@ -34,7 +34,7 @@ MOST_STACKED = 256
 # Of so many features products are sums of few enough terms one after the other.
 _PROJECTED = 2048
 # A vector at least; and 2 * 128 products of 8 by 16 bits are below 2**31.
-_SHORT_FEATURES = 2 * LANES, 128 * 2 * LANES
+_SHORT_FEATURES = SHORT_LANES, 128 * SHORT_LANES
 _KEPT_IN_REACH = 16  # centres a row on average for which there is room
 _ROOM = np.zeros(LANES, dtype=np.float32)
 _NO_PAIRS = np.empty((0, 0), dtype=np.float32)

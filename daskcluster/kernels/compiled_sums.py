@@ -5,14 +5,12 @@ As in `compiled`, the same is done in NumPy elsewhere, by `exact`, to the same b
 
 import math
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daskcluster.kernels import compiling, exact
-from daskcluster.kernels.compiling import LOADING, tell_of_compiling
+from daskcluster.kernels.compiling import Loops
 from daskcluster.kernels.frame import Floats, Rows
 from daskcluster.kernels.nearest import Labels
 from daskcluster.sizing import INTEGER_BOUNDS, LIMB_BITS, Grid
@@ -31,22 +29,12 @@ Summed = tuple[exact.Ints, exact.Ints]
 """Limbs of shape (n_limbs, n_clusters, n_features) and counts."""
 
 
-@cache
-def _module() -> Any:
-    from daskcluster.kernels import sum_loops  # noqa: PLC0415 - numba takes a second to import
-
-    tell_of_compiling(Path(sum_loops.add.stats.cache_path), "sum_loops.add")
-    return sum_loops
-
-
-def _loops() -> Any:
-    with LOADING:
-        return _module()
+_loops = Loops("sum_loops", "add")
 
 
 def pays(n_elements: int) -> bool:
     """Whether loops are faster for so many elements; where they are loaded, few are enough."""
-    least = min(MANY, _WORTH_A_CALL) if _module.cache_info().currsize else MANY
+    least = min(MANY, _WORTH_A_CALL) if _loops.loaded else MANY
     return n_elements >= least and compiling.has_numba()
 
 

@@ -115,7 +115,9 @@ class Assign:
         """What all blocks need; taken from the end, so that no two threads do the same."""
         narrow = self.basis is not None and not self.nearest.repeats
         apart, coordinates = (["narrow.apart"], ["narrow.coordinates"]) if narrow else ([], [])
-        begin = ["nearest.double", "nearest.single", "nearest.moved"]
+        # Without loops float64 is for the few rows that float32 leaves open.
+        double = ["nearest.double"] if self._by_loops else []
+        begin = [*double, "nearest.single", "nearest.moved"]
         if self._keeps_pairs:
             return [*coordinates, "drift.pairs", *apart, *begin, "drift.parting"]
         # Rows of one limb are integers, most often bytes.

@@ -12,10 +12,8 @@ import numpy as np
 from daskcluster.kernels.registers import (
     CENTERS,
     CLUSTERS,
-    HAS_SHORTS,  # noqa: F401 - for `compiled`
     ROWS,
     RUNS,
-    SHORTS,
     copy_lanes,
     products,
     short_products,
@@ -24,7 +22,7 @@ from daskcluster.kernels.registers import (
     weighted_one,
     weighted_wide,
 )
-from daskcluster.sizing import LANES
+from daskcluster.sizing import LANES, SHORT_LANES
 
 # Vectors of features, and rows, that one chain of sums in float32 goes over. Bits depend on both,
 # and so does the error: it grows with the chain.
@@ -68,12 +66,13 @@ def products_of_stored(rows, at, packed, out):
 
 @numba.njit(nogil=True, cache=True)
 def products_of_bytes(rows, at, shorts, scales, out):
-    """The same of rows of bytes, of `SHORTS` features or more, and centres in 16 bits."""
+    """The same of rows of bytes, of `SHORT_LANES` features or more, and centres in 16 bits."""
+    stop = shorts.shape[1] // SHORT_LANES
     for center in range(0, shorts.shape[0], CENTERS):
         first = min(center, shorts.shape[0] - CENTERS)
         for i in range(0, at.size, ROWS):
             place = min(i, at.size - ROWS)
-            short_products(rows, at, place, shorts, scales, first, shorts.shape[1] // SHORTS, out)
+            short_products(rows, at, place, shorts, scales, first, stop, out)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -5,21 +5,18 @@ centres it fills its registers by half, and packs every row twice; here rows and
 from the cache, by as many sums as there are registers.
 """
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from daskcluster.errors import EngineError
-from daskcluster.kernels.compiling import LOADING, tell_of_compiling
+from daskcluster.kernels.compiling import Loops
 from daskcluster.kernels.frame import Floats, Singles
 from daskcluster.kernels.scratch import aligned, is_aligned, scratch
-from daskcluster.sizing import LANES
+from daskcluster.sizing import LANES, SHORT_LANES
 
 FEWEST_PACKED = 5  # that loops take at once
-_SHORTS = 2 * LANES  # features of a vector in 16 bits
 _MOST_SHORT = 2.0**15 - 1
 _LEAST_SCALE = 2.0**-60  # products of far smaller ones would vanish
 _TILE_ROWS = 64  # they stay in cache until they are compared
@@ -45,7 +42,7 @@ def shorten(weights: Floats) -> tuple[npt.NDArray[np.int16], Singles, float]:
     """
     k, d = weights.shape
     most = max(k, FEWEST_PACKED)
-    packed = aligned((most, -(-d // _SHORTS) * _SHORTS), np.int16)
+    packed = aligned((most, -(-d // SHORT_LANES) * SHORT_LANES), np.int16)
     packed[:] = 0
     scales = np.zeros(most, dtype=np.float32)
     lost = center_loops().shorten(weights, _MOST_SHORT, _LEAST_SCALE, packed, scales)
@@ -66,34 +63,16 @@ def tile_for(packed: Singles) -> tuple[Singles, Singles]:
     return tile, scratch("loop products", (_TILE_ROWS + LANES, len(packed)), np.float32)
 
 
-@cache
-def _center_loops() -> Any:
-    from daskcluster.kernels import center_loops  # noqa: PLC0415 - a second to import
-
-    tell_of_compiling(Path(center_loops.move.stats.cache_path), "center_loops.move")
-    return center_loops
+center_loops = Loops("center_loops", "move")
+_soft_loops = Loops("soft_loops", "soften")
 
 
-def center_loops() -> Any:
+def soft_loops() -> Any:
     """The module of that name, which only numba can import."""
-    with LOADING:
-        return _center_loops()
-
-
-@cache
-def _soft_loops() -> Any:
     try:
-        from daskcluster.kernels import soft_loops  # noqa: PLC0415 - a second to import
+        return _soft_loops()
     except ImportError as error:
         raise EngineError(
             "the process that started this fit has numba, and a worker has not: bits would depend "
             "on who computes, so install the extra 'fast' on all or on none"
         ) from error
-    tell_of_compiling(Path(soft_loops.soften.stats.cache_path), "soft_loops.soften")
-    return soft_loops
-
-
-def soft_loops() -> Any:
-    """The module of that name, which only numba can import."""
-    with LOADING:
-        return _soft_loops()

@@ -12,14 +12,13 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from daskcluster.kernels.llvm import INDEX, array_of, named, spread
-from daskcluster.sizing import LANES
+from daskcluster.sizing import LANES, SHORT_LANES
 
 _SINGLE, _WHOLE = ir.FloatType(), ir.IntType(64)
 _LANES = ir.VectorType(_SINGLE, LANES)
 _SHORT = ir.IntType(16)
 _INDICES = _WHOLES = ir.VectorType(INDEX, LANES)
-SHORTS = 2 * LANES
-_SHORTS = ir.VectorType(_SHORT, SHORTS)
+_SHORTS = ir.VectorType(_SHORT, SHORT_LANES)
 # Of the machine that numba compiles for: NUMBA_CPU_NAME and others may name less than this one.
 _FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 _WIDE = "+avx512f" in _FEATURES and "+avx512bw" in _FEATURES
@@ -200,8 +199,8 @@ def short_products(typing, table, at, place, packed, scales, center, stop, out):
 
     Of other rows nothing.
 
-    ``packed`` has ``stop`` vectors of `SHORTS` features a centre; the last are those that a row
-    ends with, zeros where they were in the one before.
+    ``packed`` has ``stop`` vectors of `SHORT_LANES` features a centre; the last are those that a
+    row ends with, zeros where they were in the one before.
     """
 
     def generate(context, builder, signature, arguments):
@@ -214,14 +213,14 @@ def short_products(typing, table, at, place, packed, scales, center, stop, out):
         rows = _at_places(builder, table, at, place)
         centers = _consecutive(builder, packed, center, CENTERS)
         width = builder.extract_value(table.shape, 1)
-        last = builder.sub(width, ir.Constant(_WHOLE, SHORTS))
+        last = builder.sub(width, ir.Constant(_WHOLE, SHORT_LANES))
 
         def vector(kind, begin, at):
-            lanes = ir.VectorType(kind, SHORTS).as_pointer()
+            lanes = ir.VectorType(kind, SHORT_LANES).as_pointer()
             return builder.load(builder.bitcast(builder.gep(begin, [at]), lanes), align=1)
 
         def terms(v):
-            at = builder.mul(v, ir.Constant(_WHOLE, SHORTS))
+            at = builder.mul(v, ir.Constant(_WHOLE, SHORT_LANES))
             factors = [vector(_SHORT, begin, at) for begin in centers]
             here = builder.select(builder.icmp_signed("<", at, last), at, last)
             for row in rows:

@@ -5,15 +5,13 @@ bits, and labels are proved either way.
 """
 
 import weakref
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from daskcluster.kernels import compiling, exact
-from daskcluster.kernels.compiling import LOADING, tell_of_compiling
+from daskcluster.kernels.compiling import Loops
 from daskcluster.kernels.frame import Floats, Singles
 from daskcluster.kernels.scratch import aligned
 from daskcluster.kernels.sparse import SparseRows
@@ -30,25 +28,13 @@ Places = npt.NDArray[np.int64]
 Summed = tuple[Places, exact.Ints]
 """Places and limbs, as in `SparseSums`."""
 
+_loops = Loops("sparse_loops", "plus")
+
 
 def pays(n_elements: int) -> bool:
     """Whether loops are faster for so many elements; where they are loaded, fewer are enough."""
-    loaded = _module.cache_info().currsize
-    least = min(MANY, WORTH_A_CALL) if loaded else MANY
+    least = min(MANY, WORTH_A_CALL) if _loops.loaded else MANY
     return n_elements >= least and compiling.has_numba()
-
-
-@cache
-def _module() -> Any:
-    from daskcluster.kernels import sparse_loops  # noqa: PLC0415 - numba takes a second to import
-
-    tell_of_compiling(Path(sparse_loops.plus.stats.cache_path), "sparse_loops.plus")
-    return sparse_loops
-
-
-def _loops() -> Any:
-    with LOADING:
-        return _module()
 
 
 class Room:

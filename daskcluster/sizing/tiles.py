@@ -11,6 +11,7 @@ FEWEST_PROJECTED = 16
 MOST_PAIRED = 128
 # float32 that loops take from a row of gaps at once.
 LANES = 16
+SHORT_LANES = 2 * LANES  # and of 16 bits
 # Beyond it temporary arrays of a number a row leave the cache.
 MOST_SOFT_ROWS = 4096
 SMALL_PRODUCT = 10**6
